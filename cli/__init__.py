@@ -1,0 +1,1 @@
+"""The terminal: commands, options, output. It knows no tensors."""

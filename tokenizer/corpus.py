@@ -1,0 +1,231 @@
+"""Text from files, folders and streams, in pieces small enough that size doesn't matter.
+
+A file is read as strict UTF-8, unpacked if its name ends in .gz or .xz, and .jsonl rows give
+their "text". What comes out are pieces of documents: no piece crosses a document border.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import lzma
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from .. import InputError
+
+BLOCK = 1 << 18
+"""Bytes read at a time."""
+PIECE = 1 << 16
+"""Characters a piece may have: the trainer holds 256 of them at once."""
+
+STDIN = Path("-")
+SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".json", ".py", ".csv", ".tsv", ".html", ".xml")
+"""What is read from a folder; a file named on the command line is read whatever its name."""
+
+# A word's end before a space: every pattern that we name starts a new pre-token there.
+_SAFE_CUT = re.compile(r"(?<=\w)(?=[ \n])")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Files to be read as documents, parted by `separators` (and by file ends).
+
+    Order never changes what is learned from it: each file is cut into pieces on its own.
+    """
+
+    paths: tuple[Path, ...]
+    separators: tuple[str, ...] = ()
+    on_read: Callable[[int], None] = field(default=lambda count: None)
+    """Called with the number of bytes just read from disk, packed as they are."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk, or None where stdin takes part."""
+        if STDIN in self.paths:
+            return None
+        return sum(path.stat().st_size for path in self.paths)
+
+    def pieces(self) -> Iterator[str]:
+        """Every document in pieces of at most about `PIECE` characters, separators left out."""
+        for path in self.paths:
+            if _bare_suffix(path) == ".jsonl":
+                for row in _rows(path, self.on_read):
+                    yield from _cut(self._documents([row]))
+            else:
+                yield from _cut(self._documents(read_text(path, self.on_read)))
+
+    def _documents(self, blocks: Iterable[str]) -> Iterator[str | None]:
+        """Text blocks with None at each document border."""
+        if not self.separators:
+            yield from blocks
+            yield None
+            return
+        border = re.compile("|".join(re.escape(text) for text in self.separators))
+        longest = max(len(text) for text in self.separators)
+        held = ""
+        for block in blocks:
+            *documents, held = border.split(held + block)
+            for document in documents:
+                yield document
+                yield None
+            # A separator may straddle two blocks, so its length stays behind.
+            keep = min(len(held), longest)
+            yield held[: len(held) - keep]
+            held = held[len(held) - keep :]
+        yield held
+        yield None
+
+
+def find_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Files as they are, folders as the text files below them, by name; `-` is stdin.
+
+    Raises `InputError` for a path that isn't there or a folder without text.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path == STDIN:
+            found.append(path)
+        elif path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and _bare_suffix(p) in SUFFIXES)
+            if not inside:
+                raise InputError(
+                    f"no text files in `{path}`",
+                    hint=f"it looks for names that end in {', '.join(SUFFIXES)}, also packed",
+                )
+            found.extend(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"no such file: `{path}`")
+    return tuple(found)
+
+
+def read_text(path: Path, on_read: Callable[[int], None] = lambda count: None) -> Iterator[str]:
+    """A file's text in blocks. Raises `InputError` naming the offset of a byte that isn't UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    for data in _read_bytes(path, on_read):
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(data)
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, offset - pending + error.start, error) from error
+        offset += len(data)
+        if text:
+            yield text
+    pending = len(decoder.getstate()[0])
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, offset - pending, error) from error
+
+
+def not_utf8(source: Path | str, offset: int, error: UnicodeDecodeError) -> InputError:
+    """The error for a byte that isn't UTF-8, with its absolute offset in `source`."""
+    name = "stdin" if source == STDIN else f"`{source}`"
+    byte = error.object[error.start]
+    return InputError(
+        f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}",
+        hint="convert it first, for instance with `iconv -f latin1 -t utf-8`",
+    )
+
+
+def _read_bytes(path: Path, on_read: Callable[[int], None]) -> Iterator[bytes]:
+    try:
+        with _open(path) as (raw, data):
+            before = 0
+            while block := data.read(BLOCK):
+                yield block
+                now = raw.tell() if raw.seekable() else before + len(block)
+                on_read(now - before)
+                before = now
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot read `{path}`: {reason}") from error
+
+
+class _open:
+    """A file and the stream of its unpacked bytes."""
+
+    def __init__(self, path: Path) -> None:
+        if path == STDIN:
+            self.raw: IO[bytes] = sys.stdin.buffer
+            self.data: IO[bytes] = self.raw
+            return
+        self.raw = path.open("rb")
+        if path.suffix == ".xz":
+            self.data = cast("IO[bytes]", lzma.open(self.raw))
+        elif path.suffix == ".gz":
+            self.data = cast("IO[bytes]", gzip.open(self.raw))
+        else:
+            self.data = self.raw
+
+    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
+        return self.raw, self.data
+
+    def __exit__(self, *exception: object) -> None:
+        if self.raw is not sys.stdin.buffer:
+            self.raw.close()
+
+
+def _rows(path: Path, on_read: Callable[[int], None]) -> Iterator[str]:
+    """The "text" of each row of a .jsonl file; a row that is a plain string is itself the text."""
+    for number, line in enumerate(_lines(read_text(path, on_read)), 1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"`{path}` line {number} is not JSON: {error}") from error
+        text = cast("dict[str, Any]", row).get("text") if isinstance(row, dict) else row
+        if not isinstance(text, str):
+            raise InputError(f'`{path}` line {number} has no "text"')
+        yield text
+
+
+def _lines(blocks: Iterable[str]) -> Iterator[str]:
+    held = ""
+    for block in blocks:
+        *lines, held = (held + block).split("\n")
+        yield from lines
+    if held:
+        yield held
+
+
+def _cut(documents: Iterable[str | None]) -> Iterator[str]:
+    """Join blocks up to None and cut them into pieces where no pre-token can be severed."""
+    held = ""
+    for block in documents:
+        if block is None:
+            # The line break that parts a document from its separator belongs to neither.
+            if held.strip("\n"):
+                yield held.strip("\n")
+            held = ""
+            continue
+        held += block
+        while len(held) > PIECE:
+            cut = _place_to_cut(held)
+            yield held[:cut]
+            held = held[cut:]
+
+
+def _place_to_cut(text: str) -> int:
+    """An index near `PIECE` before a space or line break that follows a word, or `PIECE` itself."""
+    for width in (1 << 10, 1 << 13, PIECE - 1):
+        places = [m.start() for m in _SAFE_CUT.finditer(text, PIECE - width, PIECE)]
+        if places:
+            return places[-1]
+    newline = text.rfind("\n", 0, PIECE)
+    return newline + 1 if newline > 0 else PIECE
+
+
+def _bare_suffix(path: Path) -> str:
+    """The suffix under the packing: `.jsonl` for `a.jsonl.xz`."""
+    packed = path.suffix in (".gz", ".xz")
+    return Path(path.stem).suffix if packed else path.suffix
