@@ -1,0 +1,81 @@
+"""Binds the name `lmtool` to this checkout, and runs its command line as a user would."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _bind_checkout() -> None:
+    """Make `import lmtool` mean the files beside this suite, whatever is installed."""
+    spec = importlib.util.spec_from_file_location(
+        "lmtool", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lmtool"] = module
+    spec.loader.exec_module(module)
+
+
+_bind_checkout()
+
+RunLmtool = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the checkout: `pyproject.toml` and the package's files lie here."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def lmtool_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment for a child process in which `python -m lmtool` is this checkout.
+
+    The user's own `LMTOOL_*` settings and config file are out of its sight.
+    """
+    above = tmp_path_factory.mktemp("above")
+    (above / "lmtool").symlink_to(ROOT, target_is_directory=True)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("LMTOOL_")}
+    # What a caller wishes for colours or paths would change what the tests read.
+    for name in ("NO_COLOR", "FORCE_COLOR", "PYTHONSAFEPATH"):
+        environ.pop(name, None)
+    return environ | {
+        "PYTHONPATH": str(above),
+        "PYTHONIOENCODING": "utf-8",
+        "HF_HUB_OFFLINE": "1",
+        "XDG_CONFIG_HOME": str(above / "config"),
+    }
+
+
+@pytest.fixture
+def run_lmtool(lmtool_environ: dict[str, str], tmp_path: Path) -> RunLmtool:
+    """`run_lmtool("count", "a.txt", input=b"…", cwd=…, timeout=…)`: bytes out, never a check."""
+
+    def run(
+        *arguments: str | os.PathLike[str],
+        input: bytes = b"",
+        cwd: Path = tmp_path,
+        timeout: float = 120,
+        **environ: str,
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "lmtool", *arguments],
+            input=input,
+            cwd=cwd,
+            env=lmtool_environ | environ,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
