@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
+import heapq
 import json
 import lzma
 import re
@@ -23,6 +25,9 @@ BLOCK = 1 << 18
 """Bytes read at a time."""
 PIECE = 1 << 16
 """Characters a piece may have: the trainer holds 256 of them at once."""
+
+SAMPLE_PIECE = 1 << 12
+"""Characters a sampled piece may have: a sample of 1 MB comes from 256 places or more."""
 
 STDIN = Path("-")
 SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".json", ".py", ".csv", ".tsv", ".html", ".xml")
@@ -43,6 +48,8 @@ class Corpus:
     separators: tuple[str, ...] = ()
     on_read: Callable[[int], None] = field(default=lambda count: None)
     """Called with the number of bytes just read from disk, packed as they are."""
+    sample_bytes: int | None = None
+    """Learn from about this many bytes only, spread over the whole text; they are held in memory."""
 
     @property
     def size(self) -> int | None:
@@ -52,13 +59,18 @@ class Corpus:
         return sum(path.stat().st_size for path in self.paths)
 
     def pieces(self) -> Iterator[str]:
-        """Every document in pieces of at most about `PIECE` characters, separators left out."""
+        """Every document in pieces of at most `PIECE` characters, separators left out."""
+        if self.sample_bytes is None:
+            return self._all_pieces(PIECE)
+        return spread_sample(self._all_pieces(SAMPLE_PIECE), self.sample_bytes)
+
+    def _all_pieces(self, longest: int) -> Iterator[str]:
         for path in self.paths:
             if _bare_suffix(path) == ".jsonl":
                 for row in _rows(path, self.on_read):
-                    yield from _cut(self._documents([row]))
+                    yield from _cut(self._documents([row]), longest)
             else:
-                yield from _cut(self._documents(read_text(path, self.on_read)))
+                yield from _cut(self._documents(read_text(path, self.on_read)), longest)
 
     def _documents(self, blocks: Iterable[str]) -> Iterator[str | None]:
         """Text blocks with None at each document border."""
@@ -198,31 +210,60 @@ def _lines(blocks: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-def _cut(documents: Iterable[str | None]) -> Iterator[str]:
-    """Join blocks up to None and cut them into pieces where no pre-token can be severed."""
-    held = ""
+def _cut(documents: Iterable[str | None], longest: int) -> Iterator[str]:
+    """Join blocks up to None and cut them into pieces, where the text allows between pre-tokens.
+
+    Line breaks at a document's ends are left out: they part it from its separator.
+    """
+    held, fresh = "", True
     for block in documents:
+        held += block or ""
+        if fresh:
+            held = held.lstrip("\n")
         if block is None:
-            # The line break that parts a document from its separator belongs to neither.
-            if held.strip("\n"):
-                yield held.strip("\n")
-            held = ""
+            if last := held.rstrip("\n"):
+                yield last
+            held, fresh = "", True
             continue
-        held += block
-        while len(held) > PIECE:
-            cut = _place_to_cut(held)
+        # Line breaks may yet turn out to end the document, so they wait.
+        while len(held.rstrip("\n")) > longest:
+            cut = _place_to_cut(held, longest)
             yield held[:cut]
-            held = held[cut:]
+            held, fresh = held[cut:], False
 
 
-def _place_to_cut(text: str) -> int:
-    """An index near `PIECE` before a space or line break that follows a word, or `PIECE` itself."""
-    for width in (1 << 10, 1 << 13, PIECE - 1):
-        places = [m.start() for m in _SAFE_CUT.finditer(text, PIECE - width, PIECE)]
+def _place_to_cut(text: str, longest: int) -> int:
+    """The last index up to `longest` before a space or line break that follows a word.
+
+    Without one, the index after the last line break, or `longest` itself.
+    """
+    width = 1 << 8
+    while width < longest:
+        places = [m.start() for m in _SAFE_CUT.finditer(text, longest - width, longest)]
         if places:
             return places[-1]
-    newline = text.rfind("\n", 0, PIECE)
-    return newline + 1 if newline > 0 else PIECE
+        width *= 8
+    newline = text.rfind("\n", 0, longest)
+    return newline + 1 if newline >= 0 else longest
+
+
+def spread_sample(pieces: Iterable[str], size: int) -> Iterator[str]:
+    """About `size` bytes of `pieces`: those whose hashes are lowest, whatever their order.
+
+    One pass, and no more than the sample and one piece in memory: once the pieces kept reach
+    `size` without the highest hash, that one can never come back in.
+    """
+    kept: list[tuple[int, bytes]] = []  # a heap, the highest hash first
+    total = 0
+    for piece in pieces:
+        data = piece.encode()
+        digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+        heapq.heappush(kept, (-digest, data))
+        total += len(data)
+        while total - len(kept[0][1]) >= size:
+            total -= len(heapq.heappop(kept)[1])
+    for _, data in sorted(kept):
+        yield data.decode()
 
 
 def _bare_suffix(path: Path) -> str:

@@ -43,6 +43,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise LmtoolError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Put `text` at `path` as UTF-8, whole or not at all."""
+    with replacing(path) as stream:
+        stream.write(text.encode())
+
+
 def _mode(target: Path) -> int:
     """The permissions the file has, or would get from the umask."""
     if target.exists():

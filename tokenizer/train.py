@@ -7,11 +7,15 @@ of merging. So the order of files and the number of threads change nothing.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .. import LmtoolError
 from .corpus import Corpus
+from .files import write_text
 from .recipe import Recipe, empty_tokenizer
 
 if TYPE_CHECKING:
@@ -76,3 +80,31 @@ def train(corpus: Corpus, recipe: Recipe, progress: bool = False) -> Training:
         )
         tokenizer.post_processor = template  # pyright: ignore[reportAttributeAccessIssue]
     return Training(tokenizer, recipe, characters, monotonic() - began)
+
+
+def write_tokenizer(training: Training, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json into `folder`, made if it isn't there.
+
+    Each file is there whole or not at all. Raises `LmtoolError` where the disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LmtoolError(f"cannot make `{folder}`: {error.strerror or error}") from error
+    write_text(folder / "tokenizer.json", training.tokenizer.to_str(pretty=True) + "\n")
+    write_text(folder / "tokenizer_config.json", _as_json(config_for(training.recipe)))
+
+
+def config_for(recipe: Recipe) -> dict[str, object]:
+    """What transformers wants to know beside tokenizer.json."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": recipe.bos,
+        "eos_token": recipe.eos,
+        "add_bos_token": recipe.bos is not None,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import Color, Quiet, Verbose, open_terminal
+from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 
 
 def train_tokenizer(
@@ -43,10 +43,10 @@ def train_tokenizer(
     sample_bytes: Annotated[
         int | None, typer.Option(help="Learn from about this many bytes, taken evenly.")
     ] = None,
-    quiet: Quiet = 0,
+    quiet: Quiet = False,
     verbose: Verbose = 0,
-    color: Color = "auto",
-    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+    color: Color = ColorWhen.auto,
+    debug: Debug = False,
 ) -> None:
     """Train a byte-level BPE tokenizer from text.
 
@@ -71,9 +71,12 @@ def train_tokenizer(
     )
     recipe.check()
     paths = find_files(files or [STDIN])
-    if STDIN in paths:
-        terminal.say_if_waiting("reading text from stdin, Ctrl-D ends")
-    with reading(terminal, "reading", sum_of_sizes(paths)) as advance:
+    size = None if STDIN in paths else sum(path.stat().st_size for path in paths)
+    with reading(terminal, "training", size) as advance:
         corpus = Corpus(paths, (*specials, *(doc_separator or ())), advance, sample_bytes)
-        training = train(corpus, recipe, progress=terminal.stderr_is_terminal and not quiet)
+        training = train(corpus, recipe)
     write_tokenizer(training, output)
+    terminal.note(
+        f"{output}: {training.vocab_size} tokens from {training.characters} characters "
+        f"in {training.seconds:.1f} s"
+    )
