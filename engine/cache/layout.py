@@ -1,0 +1,47 @@
+"""What the model needs of a KV cache, whatever its layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..step import Segment, Step
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """Keys and values of a segment's rows, [R, G, S, D] each, this step's among them.
+
+    `positions` [R, S] tells which position each slot holds, below zero for an empty one; None
+    means that every row's slot s holds position s.
+    """
+
+    k: Tensor
+    v: Tensor
+    positions: Tensor | None
+
+
+class KVCache(Protocol):
+    """Keys and values of what was read, by row. A row is one sequence.
+
+    Each slot knows its absolute position, so one rule masks padding, rings and drafts alike: a
+    key is seen if it isn't empty, not later than the query, and within the window.
+    """
+
+    def reserve(self, row: int, length: int) -> None:
+        """Make room for `length` tokens in a row."""
+        ...
+
+    def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
+        """Store the step's keys and values, [T, G, D] each."""
+        ...
+
+    def read(self, layer: int, segment: Segment) -> KeyValue:
+        """All that the segment's rows may see, after `write`."""
+        ...
+
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Make a row's first `length` tokens those of another."""
+        ...

@@ -1,0 +1,133 @@
+"""A config.json read field by field, with nothing overlooked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+from ... import ModelError
+
+T = TypeVar("T")
+
+HARMLESS = frozenset(
+    """
+    architectures auto_map model_type transformers_version _name_or_path name_or_path _commit_hash
+    torch_dtype dtype use_cache initializer_range pretraining_tp attention_dropout hidden_dropout
+    resid_pdrop embd_pdrop attn_pdrop return_dict output_attentions output_hidden_states
+    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id
+    is_decoder is_encoder_decoder add_cross_attention cross_attention_hidden_size
+    chunk_size_feed_forward finetuning_task id2label label2id problem_type prefix
+    task_specific_params tokenizer_class torchscript use_bfloat16 pruned_heads
+    tie_encoder_decoder gradient_checkpointing _attn_implementation
+    _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed use_flash_attn
+    temperature top_k top_p typical_p do_sample num_beams num_beam_groups num_return_sequences
+    max_length min_length repetition_penalty length_penalty no_repeat_ngram_size
+    encoder_no_repeat_ngram_size bad_words_ids early_stopping diversity_penalty
+    forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens
+    exponential_decay_length_penalty remove_invalid_values output_scores return_dict_in_generate
+    tf_legacy_loss
+    """.split()
+)
+"""Fields that never change the result of a forward pass: training, generation, bookkeeping."""
+
+
+class Fields:
+    """The fields of a config, each taken once by the family that reads it.
+
+    `where` names the config in errors. A dotted path names what is inside another field.
+    """
+
+    def __init__(self, config: dict[str, Any], where: str) -> None:
+        self._config = config
+        self._taken: set[str] = set()
+        self.where = where
+
+    def has(self, name: str) -> bool:
+        """Whether a field is there and not null."""
+        return self._config.get(name) is not None
+
+    def take(self, name: str) -> Any:
+        """A field as it stands, or None."""
+        self._taken.add(name)
+        return self._config.get(name)
+
+    def ignore(self, *names: str) -> None:
+        """Mark fields as read that mean nothing in this family."""
+        self._taken.update(names)
+
+    @overload
+    def integer(self, name: str) -> int: ...
+    @overload
+    def integer(self, name: str, default: T) -> int | T: ...
+    def integer(self, name: str, default: Any = ...) -> Any:
+        """A whole number above zero; without a default the field must be there."""
+        value = self._value(name, default)
+        if value is default:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.wrong(name, value, "a whole number above zero")
+        return value
+
+    @overload
+    def number(self, name: str) -> float: ...
+    @overload
+    def number(self, name: str, default: T) -> float | T: ...
+    def number(self, name: str, default: Any = ...) -> Any:
+        """A number; without a default the field must be there."""
+        value = self._value(name, default)
+        if value is default:
+            return default
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.wrong(name, value, "a number")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self._value(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, value, "true or false")
+        return value
+
+    def word(self, name: str, default: str, among: Sequence[str]) -> str:
+        """One of the words we know; any other is refused with those."""
+        value = self._value(name, default)
+        if value not in among:
+            raise self.wrong(name, value, f"one of {', '.join(among)}")
+        return value
+
+    def inside(self, name: str) -> Fields | None:
+        """The fields within a field, or None where it is missing, null or empty."""
+        value = self.take(name)
+        if value is None or value == {}:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(name, value, "an object")
+        return Fields(value, f"{self.where}: {name}")
+
+    def refuse_rest(self) -> None:
+        """Raise `ModelError` for a field that nobody took and that may change the result."""
+        for name, value in self._config.items():
+            neutral = value is None or value is False
+            if name not in self._taken and name not in HARMLESS and not neutral:
+                raise ModelError(
+                    f"{self.where} has a field lmtool doesn't understand: "
+                    f"`{name}`: {_short(value)}",
+                    hint="running it without would change the result, so it is refused",
+                )
+
+    def wrong(self, name: str, value: object, wanted: str) -> ModelError:
+        """The error for a field whose value makes no sense here."""
+        return ModelError(f"{self.where}: `{name}` is {_short(value)}, not {wanted}")
+
+    def _value(self, name: str, default: Any) -> Any:
+        value = self.take(name)
+        if value is not None:
+            return value
+        if default is ...:
+            raise ModelError(f"{self.where} lacks `{name}`")
+        return default
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,30 @@
+"""Every family that lmtool knows, by the `model_type` of its config.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import ModelError
+from .family import Family
+from .llama import LLAMA, MISTRAL, QWEN2, QWEN3
+
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3)
+}
+
+
+def find_family(config: dict[str, Any], where: str) -> Family:
+    """The family of a config. Raises `ModelError` naming an unknown one and those we know."""
+    name = config.get("model_type")
+    if not isinstance(name, str):
+        raise ModelError(
+            f"{where} has no `model_type`, so its architecture is unknown",
+            hint=f"lmtool runs {', '.join(FAMILIES)}",
+        )
+    family = FAMILIES.get(name)
+    if family is None:
+        raise ModelError(
+            f"{where} is of architecture `{name}`, which lmtool doesn't run",
+            hint=f"it runs {', '.join(FAMILIES)}",
+        )
+    return family

@@ -1,0 +1,69 @@
+"""The whole stack: embed, layer upon layer, and one next word."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from ..cache.layout import KVCache
+from ..spec import ModelSpec
+from ..step import Step
+from .attention import Pass
+from .block import Block
+from .norm import Norm
+from .rope import Rotary
+from .source import Scope, Source
+
+
+class Decoder:
+    """A decoder-only Transformer built from its spec; the only one, for every family."""
+
+    def __init__(self, spec: ModelSpec, source: Source) -> None:
+        self.spec = spec
+        self.embed = source.take("embed.weight", spec.vocab, spec.hidden)
+        self.positions = (
+            None
+            if spec.learned_positions is None
+            else source.take("positions.weight", spec.learned_positions, spec.hidden)
+        )
+        self.blocks = tuple(
+            Block(layer, Scope(source, f"layers.{i}"), spec.hidden, i)
+            for i, layer in enumerate(spec.layers)
+        )
+        self.norm = Norm(spec.norm, source, "norm", spec.hidden)
+        self.head = self.embed if spec.tied else source.take("head.weight", spec.vocab, spec.hidden)
+        self.head_bias = source.take("head.bias", spec.vocab) if spec.head_bias else None
+        self.rotaries = {rope: Rotary(rope, self.embed.device) for rope in spec.ropes()}
+
+    def __call__(self, step: Step, cache: KVCache) -> Tensor:
+        """Logits after each wanted token, float32 [O, V]; the step's keys and values are cached."""
+        with torch.inference_mode():
+            hidden = self.hidden(step, cache)
+            return self.logits(hidden[step.wanted])
+
+    def hidden(self, step: Step, cache: KVCache) -> Tensor:
+        """The residual stream after the last layer, [T, M]."""
+        x = F.embedding(step.ids, self.embed)
+        if self.spec.embed_scale != 1.0:
+            # The scale is rounded to the model's dtype first, as the references do.
+            x = x * torch.tensor(self.spec.embed_scale, dtype=x.dtype, device=x.device)
+        if self.positions is not None:
+            x = x + F.embedding(step.positions + self.spec.position_offset, self.positions)
+        turns = {
+            rope: rotary.turn(step.positions, step.extents, x.dtype)
+            for rope, rotary in self.rotaries.items()
+        }
+        shared = Pass(step, cache, turns)
+        for block in self.blocks:
+            x = block(x, shared)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What the head answers to hidden states, [O, M] -> float32 [O, V]."""
+        logits = F.linear(self.norm(hidden), self.head, self.head_bias).float()
+        if self.spec.logit_scale != 1.0:
+            logits = logits * self.spec.logit_scale
+        if self.spec.logit_cap is not None:
+            logits = self.spec.logit_cap * torch.tanh(logits / self.spec.logit_cap)
+        return logits

@@ -1,0 +1,117 @@
+"""What a caller asks of the engine and what streams back: plain values, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Finish = Literal["stop", "eos", "length", "context", "timeout"]
+"""Why a generation ended: a stop text or id, an end-of-text id, `max_new`, the context's end."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Every default is neutral: temperature 0 is greedy.
+
+    `seed` starts the random stream; with the sample's number and the position it decides every
+    draw, so a sample's text doesn't depend on its neighbours.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What ends a generation besides its length.
+
+    `eos` and `ids` are token ids that end it (finish "eos" and "stop"); none of them is chosen
+    before `min_tokens` tokens are out. `texts` are matched on text, across token borders, and are
+    cut off unless `keep`.
+    """
+
+    eos: frozenset[int] = frozenset()
+    ids: frozenset[int] = frozenset()
+    texts: tuple[str, ...] = ()
+    keep: bool = False
+    min_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to be continued, `samples` times.
+
+    `max_new` None runs to the end of the context. `logprobs` is how many alternatives to report
+    at each position (0: the chosen token alone); None reports nothing. `prompt_logprobs` asks the
+    same for the prompt's own tokens.
+    """
+
+    ids: tuple[int, ...]
+    max_new: int | None = 256
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Stop = field(default_factory=Stop)
+    samples: int = 1
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that could stand at a position, with its natural-log probability."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """One decoded token of one sample, as it streams out.
+
+    `text` is what may be printed now: whole characters, nothing that could still become a stop
+    text. So it can lag behind `id`, be empty, or, on the last token, hold more than one token's
+    text. `logprob` and `top` are of the model's own distribution, before temperature and
+    truncation. `finish` is set on a sample's last token.
+    """
+
+    sample: int
+    id: int
+    text: str = ""
+    logprob: float | None = None
+    top: tuple[Candidate, ...] = ()
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True)
+class PromptToken:
+    """A token of the prompt with its log-probability given what stands before it.
+
+    The first token has none.
+    """
+
+    id: int
+    logprob: float | None
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass
+class Timings:
+    """Seconds spent, and tokens they were spent on."""
+
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    prompt_tokens: int = 0
+    decoded_tokens: int = 0
+
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        """Prompt tokens a second, or None before any."""
+        return self.prompt_tokens / self.prefill_s if self.prefill_s else None
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """Decoded tokens a second over all samples, or None before any."""
+        return self.decoded_tokens / self.decode_s if self.decode_s else None

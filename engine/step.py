@@ -1,0 +1,95 @@
+"""What one forward pass works on: tokens of several sequences laid end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Neighbouring cache rows that each bring `width` tokens, so that they can run as one block.
+
+    Its tokens stand at `start` to `stop` of the step, row after row. `lengths` counts each row's
+    tokens once this step's are cached.
+    """
+
+    start: int
+    row: int
+    width: int
+    lengths: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows, R."""
+        return len(self.lengths)
+
+    @property
+    def stop(self) -> int:
+        """One past the last token's place in the step."""
+        return self.start + self.rows * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next tokens of one sequence: `ids` at positions from `begin` on, into cache row `row`.
+
+    `extent` is how long the text is known to be, at least up to these tokens: a prompt's whole
+    length even where it is fed in pieces, so that a rope that depends on length doesn't depend on
+    the pieces. `wanted` asks for logits after "last" token or after "all".
+    """
+
+    row: int
+    begin: int
+    ids: Sequence[int]
+    extent: int
+    all_logits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The flat tensors of one forward pass over T tokens; prefill and decode look alike.
+
+    `ids`, `positions` and `extents` are int64 [T]; `wanted` [O] holds the places in the step whose
+    logits are asked for.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    extents: Tensor
+    segments: tuple[Segment, ...]
+    wanted: Tensor
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], device: torch.device) -> Step:
+        """Lay `pieces` end to end; runs of neighbouring rows with one token each share a segment."""
+        ids: list[int] = []
+        positions: list[int] = []
+        extents: list[int] = []
+        wanted: list[int] = []
+        segments: list[Segment] = []
+        for piece in pieces:
+            width, length = len(piece.ids), piece.begin + len(piece.ids)
+            segment = Segment(len(ids), piece.row, width, (length,))
+            if segments and _continues(segments[-1], segment):
+                before = segments.pop()
+                segment = Segment(before.start, before.row, 1, (*before.lengths, length))
+            segments.append(segment)
+            ids.extend(piece.ids)
+            positions.extend(range(piece.begin, length))
+            extents.extend([max(piece.extent, length)] * width)
+            wanted.extend(range(len(ids) - (width if piece.all_logits else 1), len(ids)))
+        return cls(
+            torch.tensor(ids, device=device),
+            torch.tensor(positions, device=device),
+            torch.tensor(extents, device=device),
+            tuple(segments),
+            torch.tensor(wanted, device=device),
+        )
+
+
+def _continues(before: Segment, after: Segment) -> bool:
+    return before.width == after.width == 1 and before.row + before.rows == after.row
