@@ -1,0 +1,143 @@
+"""A checkpoint folder opened and understood, before a byte of its weights is read. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ... import ModelError
+from ..families.family import Family
+from ..families.table import find_family
+from ..spec import ModelSpec
+from .shards import LFS_POINTER, Entry, Shard, open_shard
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Hugging Face-format folder: its config, what family and spec it has, its shards."""
+
+    folder: Path
+    config: dict[str, Any]
+    generation: dict[str, Any]
+    family: Family
+    spec: ModelSpec
+    shards: tuple[Shard, ...]
+
+    def tensors(self) -> dict[str, tuple[Shard, Entry]]:
+        """Every tensor by the checkpoint's own name."""
+        return {name: (s, entry) for s in self.shards for name, entry in s.entries.items()}
+
+    def eos(self) -> frozenset[int]:
+        """The ids that end a text, by config.json and generation_config.json together."""
+        return frozenset(
+            id for source in (self.config, self.generation) for id in _ids(source, "eos_token_id")
+        )
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open `folder` and check all that can be checked without its weights.
+
+    Raises `ModelError`, saying what is missing, damaged or unsupported, and where.
+    """
+    if not folder.exists():
+        raise ModelError(f"no such model folder: `{folder}`")
+    if not folder.is_dir():
+        raise ModelError(
+            f"`{folder}` is a file, not a model folder",
+            hint=f"name the folder that holds {CONFIG}",
+        )
+    config = _read_json(folder / CONFIG, needed=True)
+    family = find_family(config, f"`{folder / CONFIG}`")
+    spec = family.spec(config, f"`{folder / CONFIG}`")
+    generation = _read_json(folder / "generation_config.json", needed=False)
+    return Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
+
+
+def _open_shards(folder: Path) -> tuple[Shard, ...]:
+    index = folder / INDEX
+    if (folder / SINGLE).exists() and not index.exists():
+        return (open_shard(folder / SINGLE),)
+    if not index.exists():
+        raise _no_weights(folder)
+    weight_map = _read_json(index, needed=True).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"`{index}` has no weight_map", hint="download it again")
+    places = cast("dict[str, Any]", weight_map)
+    for name in places.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ModelError(f"`{index}` names a shard outside its folder: {name!r}")
+    names = sorted(set(cast("dict[str, str]", places).values()))
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        raise ModelError(
+            f"`{folder}` lacks {len(missing)} of the {len(names)} shards that {INDEX} names: "
+            f"{', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}",
+            hint="download them again",
+        )
+    shards = {name: open_shard(folder / name) for name in names}
+    for tensor, name in places.items():
+        if tensor not in shards[name].entries:
+            raise ModelError(f"`{folder / name}` lacks `{tensor}`, which {INDEX} says it holds")
+    return tuple(shards.values())
+
+
+def _no_weights(folder: Path) -> ModelError:
+    def there(*patterns: str) -> list[str]:
+        return sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+
+    if pickles := there("*.bin", "*.pt", "*.pth", "*.bin.index.json"):
+        return ModelError(
+            f"`{folder}` holds its weights as pickle (`{pickles[0]}`), "
+            "which could run code and is never opened",
+            hint="convert it to safetensors, or look for a safetensors version of the model",
+        )
+    if others := there("*.gguf", "*.h5", "*.msgpack", "*.onnx"):
+        return ModelError(
+            f"`{folder}` holds its weights as `{others[0]}`, which lmtool doesn't read",
+            hint="it reads safetensors",
+        )
+    if others := there("*.safetensors"):
+        return ModelError(
+            f"`{folder}` has neither {SINGLE} nor {INDEX}, only `{others[0]}`",
+            hint="with several shards the index must be there too",
+        )
+    return ModelError(
+        f"`{folder}` has no weights: neither {SINGLE} nor {INDEX}", hint="download it again"
+    )
+
+
+def _read_json(path: Path, needed: bool) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        if not needed:
+            return {}
+        raise ModelError(
+            f"`{path.parent}` is not a model folder: it has no {path.name}"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"cannot read `{path}`: {error.strerror or error}") from error
+    if data.startswith(LFS_POINTER):
+        raise ModelError(
+            f"`{path}` is a Git LFS pointer, not the file itself",
+            hint="run `git lfs pull` in its folder",
+        )
+    try:
+        parsed: Any = json.loads(data)
+    except ValueError as error:
+        raise ModelError(f"`{path}` is not JSON: {error}", hint="download it again") from error
+    if not isinstance(parsed, dict):
+        raise ModelError(f"`{path}` is not a JSON object")
+    return cast("dict[str, Any]", parsed)
+
+
+def _ids(source: dict[str, Any], name: str) -> list[int]:
+    value = source.get(name)
+    values: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    return [id for id in values if isinstance(id, int) and not isinstance(id, bool)]
