@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
+import torch
+
+from .. import InputError, ModelError, UsageError
+from ..tokenizer.stream import TextStream
 from ..tokenizer.tokenizer import Tokenizer
+from .device import find_device, find_dtype, memory_errors
+from .loop import Emission, Loop
+from .model.decoder import Decoder
 from .request import PromptToken, Request, Timings, Token
+from .stop import StopMatcher
+from .weights.checkpoint import Checkpoint, open_checkpoint
+from .weights.load import load_decoder
 
 Overflow = Literal["error", "truncate-left"]
 
@@ -35,8 +46,10 @@ class Generation:
 
     timings: Timings
     prompt: list[PromptToken] = field(default_factory=list[PromptToken])
+    _tokens: Iterator[Token] = field(default_factory=lambda: iter(()), repr=False)
 
-    def __iter__(self) -> Iterator[Token]: ...
+    def __iter__(self) -> Iterator[Token]:
+        return self._tokens
 
 
 class Session:
@@ -44,11 +57,23 @@ class Session:
     `eos` ids of all sources joined, `defaults` of generation_config.json, `card`.
     """
 
-    tokenizer: Tokenizer | None
-    context: int
-    eos: frozenset[int]
-    defaults: dict[str, Any]
-    card: ModelCard
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        decoder: Decoder,
+        tokenizer: Tokenizer | None,
+        context: int,
+        card: ModelCard,
+        load_s: float,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.context = context
+        self.eos = checkpoint.eos() | (tokenizer.eos_ids if tokenizer else frozenset())
+        self.defaults: dict[str, Any] = checkpoint.generation
+        self.card = card
+        self.spec = checkpoint.spec
+        self._decoder = decoder
+        self._load_s = load_s
 
     @classmethod
     def load(
@@ -62,20 +87,115 @@ class Session:
     ) -> Session:
         """Open the checkpoint folder at `path`.
 
-        Raises `ModelError` (missing, damaged, unsupported), `UsageError` (no such device).
+        Raises `ModelError` (missing, damaged, unsupported), `UsageError` (no such device),
+        `OutOfMemoryError`.
         """
-        raise AssertionError
+        began = perf_counter()
+        where, precision = find_device(device), find_dtype(dtype)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        checkpoint = open_checkpoint(path)
+        tokenizer = Tokenizer.load(path) if (path / "tokenizer.json").exists() else None
+        if tokenizer is not None and tokenizer.vocab_size > checkpoint.spec.vocab:
+            raise ModelError(
+                f"`{path}`: the tokenizer has {tokenizer.vocab_size} ids, "
+                f"but the embedding only {checkpoint.spec.vocab} rows",
+                hint="tokenizer.json and the weights don't belong together",
+            )
+        with memory_errors("loading the weights"):
+            decoder, reader = load_decoder(checkpoint, precision, where)
+        card = ModelCard(
+            name=path.resolve().name,
+            path=str(path),
+            family=checkpoint.family.name,
+            parameters=reader.parameters,
+            dtype=str(reader.dtype).removeprefix("torch."),
+        )
+        length = _context(checkpoint, context)
+        return cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
 
     def fit(
         self, ids: Sequence[int], max_new: int | None, overflow: Overflow
     ) -> tuple[tuple[int, ...], int]:
         """`ids` cut to leave room for an answer in the context, and how many were dropped.
 
+        "truncate-left" drops the oldest, but keeps a first id that begins every text, and leaves
+        room for `max_new` tokens or half the context, whichever is less.
         Raises `InputError` with both counts where they don't fit and `overflow` is "error", and
         for an empty prompt or an id outside the vocabulary.
         """
-        raise AssertionError
+        if not ids:
+            raise InputError("the prompt is empty", hint="give at least one token of text")
+        for place, id in enumerate(ids):
+            if not 0 <= id < self.spec.vocab:
+                raise InputError(
+                    f"token id {id} at place {place} is outside the vocabulary of "
+                    f"{self.spec.vocab} ids"
+                )
+        if len(ids) < self.context:
+            return tuple(ids), 0
+        if overflow == "error":
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, the context {self.context}: "
+                "no room is left for an answer",
+                hint="shorten it, or let --overflow truncate-left drop its beginning",
+            )
+        room = self.context // 2 if max_new is None else min(max_new, self.context // 2)
+        keep = self.context - max(room, 1)
+        bos = self.tokenizer.bos_id if self.tokenizer else None
+        head = tuple(ids[:1]) if bos is not None and ids[0] == bos else ()
+        tail = tuple(ids[len(ids) - keep + len(head) :])
+        return head + tail, len(ids) - len(head) - len(tail)
 
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
-        raise AssertionError
+        timings = Timings(load_s=self._load_s)
+        loop = Loop(self._decoder, request, self.context, timings)
+        return Generation(timings, loop.prompt, self._tokens(loop, request))
+
+    def _tokens(self, loop: Loop, request: Request) -> Iterator[Token]:
+        voices = [_Voice(self.tokenizer, request) for _ in range(request.samples)]
+        with memory_errors("generating"):
+            for emission in loop.run():
+                yield voices[emission.sequence.sample].say(emission)
+
+
+class _Voice:
+    """One sample's way from ids to text: whole characters, stop texts found and held back."""
+
+    def __init__(self, tokenizer: Tokenizer | None, request: Request) -> None:
+        self._stream = TextStream(tokenizer, before=request.ids) if tokenizer else None
+        self._stop = request.stop
+        self._matcher = StopMatcher(request.stop.texts, request.stop.keep)
+
+    def say(self, emission: Emission) -> Token:
+        """The token to stream for an emission; a stop text found in it ends the sequence."""
+        sequence = emission.sequence
+        ends_silently = sequence.finish in ("eos", "stop") and not self._stop.keep
+        text = ""
+        if self._stream is not None:
+            text = "" if ends_silently else self._stream.push(emission.id)
+            if sequence.finish is not None:
+                text += self._stream.finish()
+            text = self._matcher.push(text, len(sequence.generated) > self._stop.min_tokens)
+            if self._matcher.stopped:
+                sequence.finish = "stop"
+            elif sequence.finish is not None:
+                text += self._matcher.finish()
+        return Token(
+            sequence.sample, emission.id, text, emission.logprob, emission.top, sequence.finish
+        )
+
+
+def _context(checkpoint: Checkpoint, asked: int | None) -> int:
+    limit = checkpoint.spec.learned_positions
+    if asked is None:
+        return checkpoint.spec.max_positions
+    if asked < 1:
+        raise UsageError(f"a context of {asked} tokens is too small")
+    if limit is not None and asked > limit - checkpoint.spec.position_offset:
+        raise UsageError(
+            f"a context of {asked} tokens is too large: the model has learned "
+            f"{limit - checkpoint.spec.position_offset} positions"
+        )
+    return asked

@@ -38,8 +38,7 @@ class WeightReader:
 
     def take(self, name: str, *shape: int) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
-        theirs = self._checkpoint.family.names.spelled(name)
-        shard, entry = self._find(theirs)
+        theirs, shard, entry = self._find(self._checkpoint.family.names.spelled(name))
         if entry.shape != shape:
             raise ModelError(
                 f"`{shard.path}`: `{theirs}` has shape {list(entry.shape)}, "
@@ -66,17 +65,15 @@ class WeightReader:
                 f"no place for, such as `{left[0]}`"
             )
 
-    def _find(self, theirs: str) -> tuple[Shard, Entry]:
-        found = self._tensors.get(theirs)
-        if found is None and theirs.startswith("model."):
-            # Checkpoints of the bare stack, saved without its head, leave the prefix out.
-            found = self._tensors.get(theirs.removeprefix("model."))
-        if found is None:
-            raise ModelError(
-                f"`{self._checkpoint.folder}` lacks the weight `{theirs}`",
-                hint="its config.json and its weights don't belong together, or a file is missing",
-            )
-        return found
+    def _find(self, theirs: str) -> tuple[str, Shard, Entry]:
+        # Checkpoints of the bare stack, saved without its head, leave the first prefix out.
+        for name in (theirs, theirs.removeprefix("model.")):
+            if name in self._tensors:
+                return name, *self._tensors[name]
+        raise ModelError(
+            f"`{self._checkpoint.folder}` lacks the weight `{theirs}`",
+            hint="its config.json and its weights don't belong together, or a file is missing",
+        )
 
 
 def load_decoder(

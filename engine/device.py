@@ -1,0 +1,67 @@
+"""Where a model runs and in what precision, and what to say when memory ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .. import OutOfMemoryError, UsageError
+
+DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def find_device(name: str) -> torch.device:
+    """`auto` is a GPU if there is one, else the CPU.
+
+    Raises `UsageError` for a device that isn't there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise UsageError(f"no such device: {name}", hint=f"there are auto, {', '.join(available)}")
+    if not available[kind]:
+        usable = [other for other, there in available.items() if there]
+        raise UsageError(f"this machine has no {kind} device", hint=f"it has {', '.join(usable)}")
+    return torch.device(name)
+
+
+def find_dtype(name: str) -> torch.dtype | None:
+    """A dtype by name; `auto` is None, the dtype that the weights are stored in."""
+    if name not in DTYPES:
+        raise UsageError(f"no such dtype: {name}", hint=f"there are {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+@contextmanager
+def memory_errors(doing: str) -> Iterator[None]:
+    """Turn torch's ways of running out of memory into `OutOfMemoryError`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(doing) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise _out_of_memory(doing) from error
+        raise
+
+
+def _out_of_memory(doing: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"out of memory while {doing}",
+        hint="a smaller context (-c), fewer samples, or a smaller dtype needs less",
+    )

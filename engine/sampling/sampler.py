@@ -1,0 +1,77 @@
+"""Choose the next token of each row: greedy, or a draw after the rules in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from ..request import Sampling
+from . import rules
+
+Rule = Callable[[Tensor, Tensor], Tensor]
+
+RULES: tuple[tuple[str, Rule, float], ...] = (
+    ("temperature", rules.temperature, 1.0),
+    ("top_k", rules.top_k, 0),
+    ("top_p", rules.top_p, 1.0),
+    ("min_p", rules.min_p, 0.0),
+)
+"""A field of `Sampling`, the rule it turns, and the value at which the rule does nothing; in the
+order in which they apply, which is that of transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Whose turn it is: a row's sampling settings, its sample's number, the token's position."""
+
+    sampling: Sampling
+    sample: int
+    position: int
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """The next token id of each row of `logits` [R, V], float32.
+
+    Temperature 0 takes the likeliest, the lowest id among equals. Otherwise the row's own random
+    number picks from the cumulated probabilities, so a choice depends on nothing but the row.
+    """
+    ids = logits.argmax(-1).tolist()
+    rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
+    if rows:
+        drawn = _draw(narrowed(logits[rows], [draws[row].sampling for row in rows]), draws, rows)
+        for row, id in zip(rows, drawn, strict=True):
+            ids[row] = id
+    return ids
+
+
+def narrowed(logits: Tensor, settings: Sequence[Sampling]) -> Tensor:
+    """Logits after every rule that any row turns on, [R, V]."""
+    for name, rule, neutral in RULES:
+        values = [getattr(sampling, name) for sampling in settings]
+        if any(value != neutral for value in values):
+            knob = torch.tensor(values, dtype=torch.float32, device=logits.device)[:, None]
+            logits = rule(logits, knob)
+    return logits
+
+
+def uniform(seed: int, sample: int, position: int) -> float:
+    """A random number in [0, 1) that only its three arguments decide.
+
+    A hash is a counter-based generator (Salmon et al. 2011) that needs no state: a sample's draws
+    are the same alone, in a batch, after a restart, and on every machine.
+    """
+    digest = blake2b(f"{seed} {sample} {position}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 11) / 2**53
+
+
+def _draw(logits: Tensor, draws: Sequence[Draw], rows: Sequence[int]) -> list[int]:
+    numbers = [uniform(draws[r].sampling.seed, draws[r].sample, draws[r].position) for r in rows]
+    # float64: over a large vocabulary a float32 running sum loses the tail.
+    heights = torch.softmax(logits.double(), dim=-1).cumsum(-1)
+    targets = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
+    targets = targets * heights[:, -1:]
+    return torch.searchsorted(heights, targets, right=True).squeeze(-1).tolist()
