@@ -19,7 +19,8 @@ class ColorWhen(str, Enum):
 
 
 Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.", show_default=False)
+    bool,
+    typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.", show_default=False),
 ]
 Verbose = Annotated[
     int, typer.Option("-v", "--verbose", count=True, help="Say more on stderr.", show_default=False)

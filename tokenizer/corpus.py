@@ -1,7 +1,7 @@
 """Text from files, folders and streams, in pieces small enough that size doesn't matter.
 
-A file is read as strict UTF-8, unpacked if its name ends in .gz or .xz, and .jsonl rows give
-their "text". What comes out are pieces of documents: no piece crosses a document border.
+A file is read as strict UTF-8, unpacked if its name ends in .gz, .xz or .zst, and .jsonl rows
+give their "text". What comes out are pieces of documents: no piece crosses a document border.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import json
 import lzma
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -30,8 +34,10 @@ SAMPLE_PIECE = 1 << 12
 """Characters a sampled piece may have: a sample of 1 MB comes from 256 places or more."""
 
 STDIN = Path("-")
-SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".json", ".py", ".csv", ".tsv", ".html", ".xml")
+SUFFIXES = (".txt", ".text", ".md", ".rst", ".jsonl", ".py", ".csv", ".tsv", ".html", ".xml")
 """What is read from a folder; a file named on the command line is read whatever its name."""
+PACKED = (".gz", ".xz", ".zst")
+"""Suffixes of compressed files, which may follow any of the others."""
 
 # A word's end before a space: every pattern that we name starts a new pre-token there.
 _SAFE_CUT = re.compile(r"(?<=\w)(?=[ \n])")
@@ -49,14 +55,14 @@ class Corpus:
     on_read: Callable[[int], None] = field(default=lambda count: None)
     """Called with the number of bytes just read from disk, packed as they are."""
     sample_bytes: int | None = None
-    """Learn from about this many bytes only, spread over the whole text; they are held in memory."""
+    """Learn from about this many bytes, spread over the whole text and held in memory."""
 
     @property
     def size(self) -> int | None:
-        """Bytes on disk, or None where stdin takes part."""
-        if STDIN in self.paths:
-            return None
-        return sum(path.stat().st_size for path in self.paths)
+        """Bytes on disk, or None where stdin or a pipe takes part."""
+        if all(path != STDIN and path.is_file() for path in self.paths):
+            return sum(path.stat().st_size for path in self.paths)
+        return None
 
     def pieces(self) -> Iterator[str]:
         """Every document in pieces of at most `PIECE` characters, separators left out."""
@@ -78,8 +84,9 @@ class Corpus:
             yield from blocks
             yield None
             return
-        border = re.compile("|".join(re.escape(text) for text in self.separators))
-        longest = max(len(text) for text in self.separators)
+        longest_first = sorted(self.separators, key=lambda text: (-len(text), text))
+        border = re.compile("|".join(re.escape(text) for text in longest_first))
+        longest = len(longest_first[0])
         held = ""
         for block in blocks:
             *documents, held = border.split(held + block)
@@ -97,93 +104,100 @@ class Corpus:
 def find_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Files as they are, folders as the text files below them, by name; `-` is stdin.
 
-    Raises `InputError` for a path that isn't there or a folder without text.
+    Hidden files and folders inside a folder are passed over. Raises `InputError` for a path that
+    isn't there or a folder without text.
     """
     found: list[Path] = []
     for path in paths:
-        if path == STDIN:
-            found.append(path)
-        elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and _bare_suffix(p) in SUFFIXES)
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if _is_text_inside(path, file))
             if not inside:
                 raise InputError(
                     f"no text files in `{path}`",
                     hint=f"it looks for names that end in {', '.join(SUFFIXES)}, also packed",
                 )
             found.extend(inside)
-        elif path.exists():
+        elif path == STDIN or path.exists():
             found.append(path)
         else:
             raise InputError(f"no such file: `{path}`")
     return tuple(found)
 
 
+def _is_text_inside(folder: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and _bare_suffix(file) in SUFFIXES and file.is_file()
+
+
 def read_text(path: Path, on_read: Callable[[int], None] = lambda count: None) -> Iterator[str]:
-    """A file's text in blocks. Raises `InputError` naming the offset of a byte that isn't UTF-8."""
+    """A file's text in blocks. Raises `InputError` naming the place of a byte that isn't UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
-    for data in _read_bytes(path, on_read):
+    offset, line = 0, 1
+    for data in chain(_read_bytes(path, on_read), (b"",)):
         pending = len(decoder.getstate()[0])
         try:
-            text = decoder.decode(data)
+            text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise not_utf8(path, offset - pending + error.start, error) from error
+            line += error.object.count(b"\n", 0, error.start)
+            raise not_utf8(path, offset - pending + error.start, line, error) from error
         offset += len(data)
+        line += text.count("\n")
         if text:
             yield text
-    pending = len(decoder.getstate()[0])
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, offset - pending, error) from error
 
 
-def not_utf8(source: Path | str, offset: int, error: UnicodeDecodeError) -> InputError:
-    """The error for a byte that isn't UTF-8, with its absolute offset in `source`."""
-    name = "stdin" if source == STDIN else f"`{source}`"
+def not_utf8(source: Path, offset: int, line: int, error: UnicodeDecodeError) -> InputError:
+    """The error for a byte that isn't UTF-8: its offset from 0 and its line from 1 in `source`."""
     byte = error.object[error.start]
     return InputError(
-        f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}",
+        f"{source_name(source)} is not UTF-8: byte 0x{byte:02x} at offset {offset}, line {line}",
         hint="convert it first, for instance with `iconv -f latin1 -t utf-8`",
     )
 
 
+def source_name(source: Path) -> str:
+    """How messages name a source: a quoted path, or stdin."""
+    return "stdin" if source == STDIN else f"`{source}`"
+
+
 def _read_bytes(path: Path, on_read: Callable[[int], None]) -> Iterator[bytes]:
     try:
-        with _open(path) as (raw, data):
+        with ExitStack() as stack:
+            raw = sys.stdin.buffer if path == STDIN else stack.enter_context(path.open("rb"))
+            data = _unpacked(path, raw)
             before = 0
             while block := data.read(BLOCK):
                 yield block
-                now = raw.tell() if raw.seekable() else before + len(block)
+                # Packed files count as they lie on disk, since that total is known.
+                now = raw.tell() if data is not raw else before + len(block)
                 on_read(now - before)
                 before = now
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot read `{path}`: {reason}") from error
+        raise InputError(f"cannot read {source_name(path)}: {reason}") from error
 
 
-class _open:
-    """A file and the stream of its unpacked bytes."""
+def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    if path.suffix == ".xz":
+        return cast("IO[bytes]", lzma.open(raw))
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(raw))
+    if path.suffix == ".zst":
+        return _unpacked_zstd(path, raw)
+    return raw
 
-    def __init__(self, path: Path) -> None:
-        if path == STDIN:
-            self.raw: IO[bytes] = sys.stdin.buffer
-            self.data: IO[bytes] = self.raw
-            return
-        self.raw = path.open("rb")
-        if path.suffix == ".xz":
-            self.data = cast("IO[bytes]", lzma.open(self.raw))
-        elif path.suffix == ".gz":
-            self.data = cast("IO[bytes]", gzip.open(self.raw))
-        else:
-            self.data = self.raw
 
-    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
-        return self.raw, self.data
-
-    def __exit__(self, *exception: object) -> None:
-        if self.raw is not sys.stdin.buffer:
-            self.raw.close()
+def _unpacked_zstd(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    """Zstandard by the standard library (Python 3.14) or by the `zstandard` package."""
+    for name in ("compression.zstd", "zstandard"):
+        try:
+            return cast("IO[bytes]", import_module(name).open(raw, "rb"))
+        except ImportError:
+            continue
+    raise InputError(
+        f"`{path}` needs Python 3.14 or the `zstandard` package to be read",
+        hint=f"unpack it in a pipe: `zstd -dc {path.name} | lmtool …`",
+    )
 
 
 def _rows(path: Path, on_read: Callable[[int], None]) -> Iterator[str]:
@@ -198,6 +212,8 @@ def _rows(path: Path, on_read: Callable[[int], None]) -> Iterator[str]:
         text = cast("dict[str, Any]", row).get("text") if isinstance(row, dict) else row
         if not isinstance(text, str):
             raise InputError(f'`{path}` line {number} has no "text"')
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"`{path}` line {number} has half a surrogate pair in its text")
         yield text
 
 
@@ -268,5 +284,4 @@ def spread_sample(pieces: Iterable[str], size: int) -> Iterator[str]:
 
 def _bare_suffix(path: Path) -> str:
     """The suffix under the packing: `.jsonl` for `a.jsonl.xz`."""
-    packed = path.suffix in (".gz", ".xz")
-    return Path(path.stem).suffix if packed else path.suffix
+    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix

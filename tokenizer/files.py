@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 from typing import IO
 
 from .. import LmtoolError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Generator[IO[bytes]]:
     """A binary file that takes the place of `path` once the block ends without an error.
 
     Until then `path` stays as it was; after an error nothing is left behind. Something that isn't
@@ -26,27 +26,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield stream
             return
         target = path.resolve()  # a link stays a link: what it points to is replaced
-        beside = NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False)
+        handle, beside = mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with beside:
-                yield beside
-                beside.flush()
-                os.fsync(beside.fileno())
-            os.chmod(beside.name, _mode(target))
-            os.replace(beside.name, target)
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(beside, _mode(target))
+            os.replace(beside, target)
         except BaseException:
             with suppress(FileNotFoundError):
-                os.unlink(beside.name)
+                os.unlink(beside)
             raise
         _sync_folder(target.parent)
     except OSError as error:
         raise LmtoolError(f"cannot write `{path}`: {error.strerror or error}") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Put `text` at `path` as UTF-8, whole or not at all."""
-    with replacing(path) as stream:
-        stream.write(text.encode())
 
 
 def _mode(target: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a tokenizer is made of, before any text is read: a `Recipe` and the pipeline it describes."""
+"""What a tokenizer is made of before any text is read: a `Recipe`, and its pipeline."""
 
 from __future__ import annotations
 
@@ -58,14 +58,18 @@ class Recipe:
     min_frequency: int = 2
     max_token_length: int | None = None
 
+    @property
+    def smallest(self) -> int:
+        """The least vocabulary: every byte and every special token has an id."""
+        return ALPHABET + len(self.specials)
+
     def check(self) -> None:
         """Raise `UsageError` if no tokenizer can be made by this recipe."""
-        smallest = ALPHABET + len(self.specials)
-        if self.vocab_size < smallest:
+        if self.vocab_size < self.smallest:
             raise UsageError(
                 f"--vocab-size {self.vocab_size} is too small: every byte and every special "
-                f"token needs an id, {smallest} in all",
-                hint=f"ask for more than {smallest}",
+                f"token needs an id, {self.smallest} in all",
+                hint=f"ask for more than {self.smallest}",
             )
         if len(set(self.specials)) < len(self.specials):
             raise UsageError("the same special token is named twice")

@@ -1,22 +1,23 @@
 """Train a byte-level BPE tokenizer from a corpus (Sennrich et al. 2016, arXiv:1508.07909).
 
 The merge loop is the tokenizers library's. Its result depends only on how often each pre-token
-occurs: pairs are merged by falling count, ties by the lower pair of ids, and ids follow the order
-of merging. So the order of files and the number of threads change nothing.
+occurs: the most frequent pair is merged first, among equals the one with the lower ids, and a new
+token's id is the next free one. So the order of files and the number of threads change nothing.
 """
 
 from __future__ import annotations
 
-import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .. import LmtoolError
+from .. import InputError
 from .corpus import Corpus
-from .files import write_text
 from .recipe import Recipe, empty_tokenizer
+from .watch import OnMerge, watching_merges
 
 if TYPE_CHECKING:
     import tokenizers
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """A trained tokenizer and what it took: `characters` read, `seconds`, longest tokens."""
+    """A trained tokenizer and what it took: text read, in characters and UTF-8 bytes, seconds."""
 
     tokenizer: tokenizers.Tokenizer
     recipe: Recipe
     characters: int
+    bytes: int
     seconds: float
 
     @property
@@ -37,19 +39,20 @@ class Training:
         return self.tokenizer.get_vocab_size()
 
     def longest(self, count: int = 10) -> list[str]:
-        """The longest learned tokens as text, longest first."""
+        """The longest learned tokens as text, longest first, equals by id."""
         vocabulary = self.tokenizer.get_vocab()
         learned = [token for token in vocabulary if token not in self.recipe.specials]
         learned.sort(key=lambda token: (-len(token), vocabulary[token]))
         return [self.tokenizer.decode([vocabulary[token]]) for token in learned[:count]]
 
 
-def train(corpus: Corpus, recipe: Recipe, progress: bool = False) -> Training:
-    """Train `recipe` on `corpus`; with `progress` the merging shows its own bar on stderr.
+def train(corpus: Corpus, recipe: Recipe, on_merge: OnMerge | None = None) -> Training:
+    """Train `recipe` on `corpus`; `on_merge(done)` is called now and then while it merges.
 
-    Raises `UsageError` for an impossible recipe and `InputError` for text that can't be read.
+    Ctrl-C ends it at once. Raises `UsageError` for an impossible recipe and `InputError` for text
+    that can't be read or isn't there.
     """
-    from tokenizers import processors, trainers
+    from tokenizers import trainers
     from tokenizers.pre_tokenizers import ByteLevel
 
     recipe.check()
@@ -61,50 +64,72 @@ def train(corpus: Corpus, recipe: Recipe, progress: bool = False) -> Training:
         special_tokens=list(recipe.specials),
         initial_alphabet=sorted(ByteLevel.alphabet()),
         max_token_length=recipe.max_token_length,
-        show_progress=progress,
+        show_progress=on_merge is not None,
     )
-    characters = 0
+    text = _Counted(corpus)
+    with watching_merges(on_merge, recipe.vocab_size) if on_merge else nullcontext():
+        _beside_ctrl_c(lambda: tokenizer.train_from_iterator(text.pieces(), trainer), text.stop)
+    if not text.characters:
+        raise InputError("there is no text to learn from")
+    _put_bos_first(tokenizer, recipe)
+    return Training(tokenizer, recipe, text.characters, text.bytes, monotonic() - began)
 
-    def counted():  # noqa: ANN202
-        nonlocal characters
-        for piece in corpus.pieces():
-            characters += len(piece)
+
+class _Counted:
+    """The corpus's pieces, counted as they pass, until someone says stop."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self.characters = 0
+        self.bytes = 0
+        self.stopped = False
+
+    def pieces(self) -> Iterator[str]:
+        for piece in self.corpus.pieces():
+            if self.stopped:
+                return
+            self.characters += len(piece)
+            self.bytes += len(piece.encode())
             yield piece
 
-    tokenizer.train_from_iterator(counted(), trainer)
-    if recipe.bos is not None:
-        template = processors.TemplateProcessing(
-            single=f"{recipe.bos} $A",
-            pair=f"{recipe.bos} $A {recipe.bos} $B",
-            special_tokens=[(recipe.bos, recipe.specials.index(recipe.bos))],
-        )
-        tokenizer.post_processor = template  # pyright: ignore[reportAttributeAccessIssue]
-    return Training(tokenizer, recipe, characters, monotonic() - began)
+    def stop(self) -> None:
+        self.stopped = True
 
 
-def write_tokenizer(training: Training, folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json into `folder`, made if it isn't there.
+def _beside_ctrl_c(work: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Run `work` in a thread and wait for it, so that Ctrl-C is heard meanwhile.
 
-    Each file is there whole or not at all. Raises `LmtoolError` where the disk refuses.
+    The merge loop never looks at signals. On Ctrl-C the thread is left behind: it is a daemon,
+    and ends with the process.
     """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="train", daemon=True)
+    thread.start()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LmtoolError(f"cannot make `{folder}`: {error.strerror or error}") from error
-    write_text(folder / "tokenizer.json", training.tokenizer.to_str(pretty=True) + "\n")
-    write_text(folder / "tokenizer_config.json", _as_json(config_for(training.recipe)))
+        while thread.is_alive():
+            thread.join(0.1)
+    except BaseException:
+        stop()
+        raise
+    if raised:
+        raise raised[0]
 
 
-def config_for(recipe: Recipe) -> dict[str, object]:
-    """What transformers wants to know beside tokenizer.json."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": recipe.bos,
-        "eos_token": recipe.eos,
-        "add_bos_token": recipe.bos is not None,
-        "clean_up_tokenization_spaces": False,
-    }
+def _put_bos_first(tokenizer: tokenizers.Tokenizer, recipe: Recipe) -> None:
+    from tokenizers import processors
 
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    if recipe.bos is None:
+        return
+    template = processors.TemplateProcessing(
+        single=f"{recipe.bos} $A",
+        pair=f"{recipe.bos} $A {recipe.bos} $B",
+        special_tokens=[(recipe.bos, recipe.specials.index(recipe.bos))],
+    )
+    tokenizer.post_processor = template  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
+from ..sources import say_if_typing
+from ..terminal import Terminal
+
+if TYPE_CHECKING:
+    from ...tokenizer.corpus import Corpus
+    from ...tokenizer.recipe import Recipe
+    from ...tokenizer.train import Training
 
 
 def train_tokenizer(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files (.txt .jsonl, also .gz .xz) or folders; none or `-`: stdin."),
+        typer.Argument(help="Text files, .jsonl, packed ones, or folders; none or `-`: stdin."),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for tokenizer.json and its config.")
-    ] = Path("tokenizer"),
+    ] = ...,  # pyright: ignore[reportArgumentType]  # typer's way to say that it is required
     vocab_size: Annotated[int, typer.Option(help="Ids in all, special tokens among them.")] = 32768,
     pattern: Annotated[
-        str, typer.Option(help="Where merges stop: gpt2, gpt4, qwen2, o200k, or a regex.")
+        str, typer.Option(help="Where no merge may cross: gpt2, gpt4, qwen2, o200k, or a regex.")
     ] = "gpt4",
     special: Annotated[
         list[str] | None,
@@ -41,7 +49,7 @@ def train_tokenizer(
         typer.Option(help="Text that parts documents in a file; special tokens do so too."),
     ] = None,
     sample_bytes: Annotated[
-        int | None, typer.Option(help="Learn from about this many bytes, taken evenly.")
+        int | None, typer.Option(help="Learn from about this many bytes, spread over the text.")
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -55,8 +63,7 @@ def train_tokenizer(
     """
     from ...tokenizer.corpus import STDIN, Corpus, find_files
     from ...tokenizer.recipe import Recipe
-    from ...tokenizer.train import train, write_tokenizer
-    from ..progress import reading
+    from ...tokenizer.save import check_folder, save
 
     terminal = open_terminal(quiet, verbose, color)
     specials = tuple(special) if special else ("<|endoftext|>",)
@@ -70,13 +77,39 @@ def train_tokenizer(
         max_token_length=max_token_length,
     )
     recipe.check()
+    check_folder(output)
+    separators = (*specials, *(doc_separator or ()))
     paths = find_files(files or [STDIN])
-    size = None if STDIN in paths else sum(path.stat().st_size for path in paths)
-    with reading(terminal, "training", size) as advance:
-        corpus = Corpus(paths, (*specials, *(doc_separator or ())), advance, sample_bytes)
-        training = train(corpus, recipe)
-    write_tokenizer(training, output)
+    corpus = Corpus(paths, separators, sample_bytes=sample_bytes)
+    if STDIN in paths:
+        say_if_typing(terminal, "text")
+    training = _train(terminal, corpus, recipe)
+    written = save(training, (path.name for path in paths), output)
+    _tell(terminal, training, written)
+
+
+def _train(terminal: Terminal, corpus: Corpus, recipe: Recipe) -> Training:
+    from ...tokenizer.train import train
+    from ..progress import training_bar
+
+    with training_bar(terminal, corpus.size, recipe.vocab_size - recipe.smallest) as bar:
+        if bar is None:
+            return train(corpus, recipe)
+        return train(replace(corpus, on_read=bar.read), recipe, bar.merge)
+
+
+def _tell(terminal: Terminal, training: Training, written: tuple[Path, ...]) -> None:
+    from ..progress import megabytes
+
+    wanted = training.recipe.vocab_size
+    if training.vocab_size < wanted:
+        terminal.warn(
+            f"the text has too few pairs to merge: {training.vocab_size:,} tokens "
+            f"instead of {wanted:,}"
+        )
     terminal.note(
-        f"{output}: {training.vocab_size} tokens from {training.characters} characters "
+        f"trained: {training.vocab_size:,} tokens from {megabytes(training.bytes)} of text "
         f"in {training.seconds:.1f} s"
     )
+    terminal.detail(f"longest tokens: {', '.join(map(repr, training.longest()))}")
+    terminal.note(f"written: {', '.join(map(str, written))}")

@@ -1,0 +1,102 @@
+"""What training leaves in a folder: tokenizer.json, tokenizer_config.json and training.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from .. import LmtoolError, UsageError, __version__
+from .files import replacing
+from .recipe import PATTERNS, Recipe
+from .train import Training
+
+NAMES = ("tokenizer.json", "tokenizer_config.json", "training.json")
+"""The files of a trained tokenizer, in the order they are written."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `UsageError` if `folder` can't become a folder, before an hour of training."""
+    for path in (folder, *folder.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise UsageError(f"`{path}` is not a folder", hint="-o takes the folder to write")
+            return
+
+
+def save(training: Training, sources: Iterable[str], folder: Path) -> tuple[Path, ...]:
+    """Write the tokenizer into `folder`, made if it isn't there, and return the files' paths.
+
+    The files take their places together, once all of them are on the disk. The same text and
+    recipe give the same bytes. Raises `LmtoolError` where the disk refuses.
+    """
+    contents = (
+        training.tokenizer.to_str(pretty=True) + "\n",
+        _as_json(config_for(training.recipe)),
+        _as_json(report(training, sources)),
+    )
+    made = _make_folder(folder)
+    paths = tuple(folder / name for name in NAMES)
+    try:
+        with ExitStack() as stack:
+            for path, content in zip(paths, contents, strict=True):
+                stack.enter_context(replacing(path)).write(content.encode())
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    return paths
+
+
+def config_for(recipe: Recipe) -> dict[str, object]:
+    """What transformers wants to know beside tokenizer.json."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": recipe.bos,
+        "eos_token": recipe.eos,
+        "add_bos_token": recipe.bos is not None,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def report(training: Training, sources: Iterable[str]) -> dict[str, object]:
+    """What the tokenizer was made from and what came of it; nothing that differs run to run."""
+    from tokenizers import __version__ as tokenizers_version
+
+    recipe = training.recipe
+    return {
+        "made_by": {"lmtool": __version__, "tokenizers": tokenizers_version},
+        "recipe": {
+            "vocab_size": recipe.vocab_size,
+            "pattern": recipe.pattern,
+            "expression": PATTERNS.get(recipe.pattern, recipe.pattern),
+            "special": list(recipe.specials),
+            "bos": recipe.bos,
+            "eos": recipe.eos,
+            "min_frequency": recipe.min_frequency,
+            "max_token_length": recipe.max_token_length,
+        },
+        "text": {
+            "files": sorted(sources),
+            "characters": training.characters,
+            "bytes": training.bytes,
+        },
+        "vocab_size": training.vocab_size,
+        "longest_tokens": training.longest(),
+    }
+
+
+def _make_folder(folder: Path) -> bool:
+    """Whether `folder` had to be made."""
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LmtoolError(f"cannot make `{folder}`: {error.strerror or error}") from error
+    return not existed
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
