@@ -58,7 +58,7 @@ def test_dependencies_are_those_imported() -> None:
     outside = {
         found.target.split(".")[0] for found in find_imports(read_tree(ROOT)) if not found.relative
     }
-    imported = names_of(sorted(outside - sys.stdlib_module_names - {"lmtool"}))
+    imported = names_of(sorted(outside - sys.stdlib_module_names - {"lmtool", "tomllib"}))
     assert imported == names_of(PROJECT["project"]["dependencies"])
 
 
