@@ -108,7 +108,8 @@ def test_wheel_names_its_version_licence_and_command(wheel: Path) -> None:
     )
     assert f"\nVersion: {version}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
-    assert "lmtool = lmtool.cli.app:main" in archive.read(told["entry_points.txt"]).decode()
+    command = f"lmtool = {PROJECT['project']['scripts']['lmtool']}"
+    assert command in archive.read(told["entry_points.txt"]).decode()
 
 
 @pytest.fixture(scope="module")
