@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from enum import IntEnum
 
 from .. import InputError, LmtoolError, ModelError, OutOfMemoryError, UsageError
-from .terminal import ClosedPipe, Terminal
+from .signals import Ended, TimeUp
+from .terminal import ClosedPipeError, StdoutError, Terminal
 
 
 class Exit(IntEnum):
@@ -35,18 +37,26 @@ _CODES: tuple[tuple[type[LmtoolError], Exit], ...] = (
 )
 
 
-def explain_failure(error: BaseException, terminal: Terminal, debug: bool) -> Exit:
+def explain_failure(error: BaseException, terminal: Terminal, debug: bool) -> int:
     """Say on stderr what `error` means to a user, and return the code to exit with."""
-    if isinstance(error, ClosedPipe):
+    # Rich leaves by SystemExit when the reader of a help page has gone.
+    if isinstance(error, (ClosedPipeError, BrokenPipeError, SystemExit)):
         abandon_stdout()
         return Exit.CLOSED_PIPE
     if isinstance(error, KeyboardInterrupt):
         return Exit.INTERRUPTED
+    if isinstance(error, Ended):
+        return error.code
+    if isinstance(error, StdoutError):
+        abandon_stdout()
     if debug:
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, LmtoolError):
         terminal.error(error.message, error.hint)
         return next(code for kind, code in _CODES if isinstance(error, kind))
+    if isinstance(error, TimeUp):
+        terminal.error("timed out", "give --timeout more seconds")
+        return Exit.TIMEOUT
     if isinstance(error, MemoryError):
         terminal.error("out of memory", "try a smaller model, context or batch")
         return Exit.MEMORY
@@ -63,6 +73,7 @@ def explain_failure(error: BaseException, terminal: Terminal, debug: bool) -> Ex
 
 def abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush can't fail aloud."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    with suppress(OSError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

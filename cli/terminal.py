@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,11 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
+from .. import LmtoolError
+
 ColourChoice = Literal["auto", "always", "never"]
 
 
-class ClosedPipe(Exception):
+class ClosedPipeError(Exception):
     """Whoever read our stdout has gone; there is nobody left to write for."""
+
+
+class StdoutError(LmtoolError):
+    """Stdout takes no more, for instance because its disk is full."""
 
 
 @dataclass
@@ -23,23 +30,28 @@ class Terminal:
     `verbosity` is 0 normally, -1 for quiet, 1 and more for verbose.
     """
 
-    stdout: IO[bytes] = field(default_factory=lambda: sys.stdout.buffer)
-    stderr: IO[str] = field(default_factory=lambda: sys.stderr)
+    stdout: IO[bytes] | None = field(default_factory=lambda: sys.stdout and sys.stdout.buffer)
+    """None where our parent closed it: writing is then an error, as it is for `cat`."""
+    stderr: IO[str] = field(default_factory=lambda: sys.stderr or io.StringIO())
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     verbosity: int = 0
     colour: ColourChoice = "auto"
 
     def out(self, text: str) -> None:
-        """Data for stdout, there at once. Raises `ClosedPipe` if nobody reads it any more."""
+        """Data for stdout, there at once. Raises `ClosedPipeError` if nobody reads it any more."""
         self.out_bytes(text.encode("utf-8", "surrogatepass"))
 
     def out_bytes(self, data: bytes) -> None:
         """Raw bytes for stdout, there at once."""
+        if self.stdout is None:
+            raise LmtoolError("cannot write: stdout is closed")
         try:
             self.stdout.write(data)
             self.stdout.flush()
         except BrokenPipeError as error:
-            raise ClosedPipe from error
+            raise ClosedPipeError from error
+        except OSError as error:
+            raise StdoutError(f"cannot write to stdout: {error.strerror or error}") from error
 
     def out_json(self, value: Any, indent: int | None = None) -> None:
         """One JSON document and a line break on stdout."""
@@ -61,15 +73,14 @@ class Terminal:
             self._err(f"{self._paint('warning:', '33')} {text}")
 
     def error(self, text: str, hint: str | None = None) -> None:
-        """What went wrong as one line, and the hint on its own line."""
-        self._err(f"{self._paint('error:', '31')} {text}")
-        if hint:
-            self._err(f"{self._paint('hint:', '36')} {hint}")
+        """What went wrong and what to do about it, in one line."""
+        line = f"{text}; {hint}" if hint else text
+        self._err(f"{self._paint('error:', '31')} {' '.join(line.splitlines())}")
 
     @property
     def stdout_is_terminal(self) -> bool:
         """Whether a person reads stdout."""
-        return self.stdout.isatty()
+        return self.stdout is not None and self.stdout.isatty()
 
     @property
     def stderr_is_terminal(self) -> bool:

@@ -1,0 +1,241 @@
+"""`lmtool generate`: a prompt in, its continuation out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ... import InputError, ModelError, UsageError
+from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
+from ..exits import Exit
+from ..generation_talk import tell_logprobs, tell_outcome, tell_settings, tell_timings
+from ..opening import open_session
+from ..option_groups import (
+    ModelSettings,
+    OutputOptions,
+    PromptOptions,
+    SamplingSettings,
+    StopSettings,
+    TalkOptions,
+)
+from ..options import open_terminal
+from ..prompt import PendingPrompt, argument_text, open_prompt, parse_ids
+from ..settings import listed
+from ..signals import TimeUp, time_limit
+from ..sink import Sink, open_sink
+from ..terminal import ClosedPipeError, StdoutError, Terminal
+
+if TYPE_CHECKING:
+    from ...engine.request import Request
+    from ...engine.session import Generation, Overflow, Session
+
+EPILOG = """Examples:
+
+lmtool generate "Once upon a time"
+
+echo "The old lighthouse" | lmtool generate -n 40 | tee out.txt
+
+lmtool generate -m ./checkpoint -f prompt.txt --temp 0.8 --samples 3 --json"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that was asked, settled before the model is opened."""
+
+    prompt: PromptOptions
+    model: ModelSettings
+    sampling: SamplingSettings
+    stops: StopSettings
+    output: OutputOptions
+
+    @property
+    def format(self) -> str:
+        """text, json or jsonl. Raises `UsageError` where --json and --format contradict."""
+        chosen = self.output.format
+        if not self.output.json:
+            return chosen.value
+        if chosen.source == "command line" and chosen.value != "json":
+            raise UsageError(f"`--json` contradicts `--format {chosen.value}`")
+        return "json"
+
+    def stop_texts(self) -> tuple[str, ...]:
+        """What --stop gives, as text."""
+        stop = self.stops.stop
+        if stop.source == "config file":  # TOML is text already
+            return stop.value
+        escape = self.prompt.escape
+        return tuple(argument_text(text, "--stop", escape) for text in stop.value)
+
+
+def generate(
+    prompt: PromptOptions,
+    model: ModelSettings,
+    sampling: SamplingSettings,
+    stops: StopSettings,
+    output: OutputOptions,
+    talk: TalkOptions,
+) -> int:
+    """Continue a prompt with a language model.
+
+    The text streams to stdout as it is decoded; everything else is said on stderr.
+    """
+    terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
+    job = Job(prompt, model, sampling, stops, output)
+    format, stop_texts = job.format, job.stop_texts()
+    with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
+        pending = open_prompt(prompt, terminal)
+        session = open_session(model)
+        asked = _encode(session, job, pending, terminal)
+        chosen = sampling.completed(session.defaults)
+        for flag in sampling.without_effect(chosen):
+            terminal.warn(f"{flag} has no effect at temperature 0: add --temp")
+        request = _request(session, job, chosen, stop_texts, asked.ids)
+        generation = session.generate(request)
+        describe = Describer(
+            prompt=asked,
+            seed=chosen.seed.value,
+            timings=generation.timings,
+            card=session.card,
+            settings=listed(model, prompt, chosen, stops, output),
+            has_text=session.tokenizer is not None,
+            token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
+            echo=output.echo.value,
+            logprobs=request.logprobs is not None,
+            prompt_tokens=generation.prompt,
+        )
+        tell_settings(terminal, describe)
+        answers = [Answer() for _ in range(request.samples)]
+        writer = _writer(job, format, sink, answers, describe, terminal)
+        try:
+            code = _answer(generation, answers, writer, describe.has_text)
+        finally:
+            # Whatever ended it, the seed is what it takes to have this text again.
+            if chosen.seed.source == "random" and not terminal.verbosity:
+                terminal.note(f"seed: {chosen.seed.value}")
+        if format == "text" and request.logprobs is not None:
+            tell_logprobs(terminal, describe, answers)
+        tell_outcome(terminal, describe, answers)
+        if output.timings.value:
+            tell_timings(terminal, generation.timings)
+    return code
+
+
+def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Terminal) -> Prompt:
+    """The prompt as the model gets it: encoded, and cut where it overflows and may be cut."""
+    text, tokenizer = pending.text(terminal), session.tokenizer
+    if job.prompt.token_ids is not None:
+        ids = parse_ids(text)
+        text = tokenizer.decode(ids) if tokenizer else None
+    elif tokenizer is None:
+        raise ModelError(
+            f"`{session.card.path}` has no tokenizer.json",
+            hint="--token-ids takes the prompt as token ids",
+        )
+    elif not text and job.prompt.bos.value != "on":
+        raise InputError("the prompt is empty", hint="`--bos on` begins with nothing but the BOS")
+    else:
+        ids = tokenizer.encode(text, bos=job.prompt.bos.value, special=job.prompt.special.value)
+    most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
+    overflow = cast("Overflow", job.prompt.overflow.value)
+    kept, dropped = session.fit(ids, most, overflow)
+    if dropped:
+        terminal.warn(
+            f"the prompt's first {dropped} of {len(ids)} tokens are left out, "
+            f"to fit the context of {session.context}"
+        )
+        text = tokenizer.decode(kept) if tokenizer else None
+    return Prompt(text, tuple(kept))
+
+
+def _no_text(token: int) -> None:
+    """What a token's text is without a tokenizer."""
+    del token
+
+
+def _request(
+    session: Session,
+    job: Job,
+    sampling: SamplingSettings,
+    stop_texts: tuple[str, ...],
+    ids: tuple[int, ...],
+) -> Request:
+    from ...engine.request import Request, Sampling, Stop
+
+    if stop_texts and session.tokenizer is None:
+        raise ModelError(
+            f"--stop needs a tokenizer, and `{session.card.path}` has none",
+            hint="--stop-token takes a token id",
+        )
+    stops = job.stops
+    return Request(
+        ids=ids,
+        max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
+        sampling=Sampling(
+            temperature=sampling.temp.value,
+            top_k=sampling.top_k.value,
+            top_p=sampling.top_p.value,
+            min_p=sampling.min_p.value,
+            seed=sampling.seed.value,
+        ),
+        stop=Stop(
+            eos=frozenset() if stops.ignore_eos.value else session.eos,
+            ids=frozenset(stops.stop_token.value),
+            texts=stop_texts,
+            keep=stops.keep_stop.value,
+            min_tokens=stops.min_tokens.value,
+        ),
+        samples=sampling.samples.value,
+        logprobs=job.output.logprobs.value,
+        prompt_logprobs=job.output.echo.value and job.output.logprobs.value is not None,
+    )
+
+
+def _writer(
+    job: Job,
+    format: str,
+    sink: Sink,
+    answers: list[Answer],
+    describe: Describer,
+    terminal: Terminal,
+) -> Writer:
+    if format != "text":
+        return JsonWriter(sink, answers, describe, lines=format == "jsonl")
+    opening = ""
+    if job.output.echo.value:
+        ids = " ".join(map(str, describe.prompt.ids)) + " "
+        opening = (describe.prompt.text or "") if describe.has_text else ids
+    on_terminal = job.output.output is None and terminal.stdout_is_terminal
+    return TextWriter(
+        sink,
+        answers,
+        opening,
+        live=not job.output.no_stream.value,
+        closing="\n" if on_terminal else "",
+    )
+
+
+def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_text: bool) -> Exit:
+    """Take tokens as they come until every answer is complete or the time is up."""
+    code = Exit.DONE
+    try:
+        writer.begin()
+        try:
+            for token in generation:
+                answer = answers[token.sample]
+                parting = " " if answer.tokens else ""
+                text = token.text if has_text else f"{parting}{token.id}"
+                answer.tokens.append(token)
+                answer.text += text
+                answer.finish = token.finish
+                writer.news(token.sample, text)
+        except TimeUp:
+            code = Exit.TIMEOUT
+        for answer in answers:
+            answer.finish = answer.finish or ("timeout" if code else "length")
+        writer.end()
+    except (ClosedPipeError, StdoutError):
+        raise
+    except BaseException:
+        writer.broken_off()
+        raise
+    return code

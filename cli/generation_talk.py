@@ -1,0 +1,74 @@
+"""What is said on stderr about a generation: settings, log-probabilities, outcome, timings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .answers import Answer, Describer
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..engine.request import Candidate, PromptToken, Timings, Token
+
+
+def tell_settings(terminal: Terminal, describe: Describer) -> None:
+    """For -v: the model, and each setting with its value and where that came from."""
+    card = describe.card
+    quant = f", {card.quant}" if card.quant else ""
+    terminal.detail(
+        f"model: {card.name} ({card.family}, {card.parameters:,} parameters, {card.dtype}{quant}) "
+        f"from {card.path}"
+    )
+    width = max(map(len, describe.settings))
+    for name, one in describe.settings.items():
+        terminal.detail(f"  {name:{width}}  {as_words(one.value)}  ({one.source})")
+    terminal.detail(f"prompt: {len(describe.prompt.ids)} tokens")
+
+
+def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answer]) -> None:
+    """For -v: how each sample ended."""
+    for number, answer in enumerate(answers):
+        name = f"sample {number}: " if len(answers) > 1 else ""
+        terminal.detail(f"{name}{len(answer.tokens)} tokens, finish: {answer.finish}")
+    terminal.detail(f"seed: {describe.seed}")
+
+
+def tell_timings(terminal: Terminal, timings: Timings) -> None:
+    """For --timings: a line each for loading, prefill and decoding."""
+    terminal.note(f"load: {timings.load_s:.2f} s")
+    parts = (
+        ("prefill", timings.prompt_tokens, timings.prefill_s, timings.prefill_tokens_per_s),
+        ("decode", timings.decoded_tokens, timings.decode_s, timings.decode_tokens_per_s),
+    )
+    for name, count, seconds, rate in parts:
+        speed = "" if rate is None else f", {rate:.1f} tokens/s"
+        terminal.note(f"{name}: {count} tokens in {seconds:.2f} s{speed}")
+
+
+def tell_logprobs(terminal: Terminal, describe: Describer, answers: Sequence[Answer]) -> None:
+    """For --logprobs with text: a line a token, its log-probability first, then the likeliest."""
+
+    def row(token: Token | PromptToken | Candidate) -> str:
+        logprob = "      -" if token.logprob is None else f"{token.logprob:7.3f}"
+        text = describe.token_text(token.id)
+        return f"{logprob} {token.id if text is None else json.dumps(text, ensure_ascii=False)}"
+
+    for number, answer in enumerate(answers):
+        if len(answers) > 1:
+            terminal.note(f"sample {number}:")
+        prompt = describe.prompt_tokens if describe.echo else ()
+        for token in (*prompt, *answer.tokens):
+            terminal.note("  |".join([row(token), *(row(other) for other in token.top)]))
+
+
+def as_words(value: object) -> str:
+    """A setting's value for people: `off` for none, several parted by spaces."""
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

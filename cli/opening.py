@@ -1,0 +1,27 @@
+"""Opens the model that the options ask for. Commands come here, so that tests can stand in."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .option_groups import ModelSettings
+
+if TYPE_CHECKING:
+    from ..engine.session import Session
+
+
+def open_session(model: ModelSettings) -> Session:
+    """The checkpoint behind `-m`, loaded. Imports torch."""
+    if model.offline.value:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
+    from ..engine.session import Session
+    from ..tokenizer.locate import locate
+
+    return Session.load(
+        locate(model.model.value),
+        device=model.device.value,
+        dtype=model.dtype.value,
+        context=model.ctx_size.value,
+        threads=model.threads.value,
+    )
