@@ -71,24 +71,27 @@ def test_every_dependency_has_its_pin() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of a copy of this checkout: an earlier build's leftovers must not get in."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    leave = shutil.ignore_patterns(
-        ".*", "build", "dist", "*.egg-info", "__pycache__", "recipes", "venv"
-    )
-    shutil.copytree(ROOT, source, ignore=leave)
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout to build from: an earlier build's leftovers must not get in."""
+    folder = tmp_path_factory.mktemp("built") / "source"
+    leave = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "venv")
+    shutil.copytree(ROOT, folder, ignore=leave)
+    return folder
+
+
+def build_wheel(source: Path, into: Path) -> Path:
+    """What `pip wheel` makes of a source folder, with what is installed and without a network."""
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run(
-        [*pip, "--quiet", "--wheel-dir", str(folder), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*pip, "--quiet", "--wheel-dir", str(into), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    (made,) = folder.glob("*.whl")
+    (made,) = into.glob("*.whl")
     return made
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 def test_wheel_holds_everything_and_no_more(wheel: Path) -> None:
@@ -110,6 +113,20 @@ def test_wheel_names_its_version_licence_and_command(wheel: Path) -> None:
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     command = f"lmtool = {PROJECT['project']['scripts']['lmtool']}"
     assert command in archive.read(told["entry_points.txt"]).decode()
+
+
+def test_source_archive_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True
+    )
+    (archive,) = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path)
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    for needed in ("constraints.txt", "LICENSE", "README.md", "tests/conftest.py"):
+        assert (unpacked / needed).is_file(), needed
+    again = build_wheel(unpacked, tmp_path / "again")
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
 
 
 @pytest.fixture(scope="module")
