@@ -96,10 +96,13 @@ class Loop:
         logits = torch.empty(0)
         for begin in range(0, len(ids), CHUNK):
             chunk = ids[begin : begin + CHUNK]
-            cache.reserve(sequence.row, begin + len(chunk))
-            piece = Piece(sequence.row, begin, chunk, len(ids), self._request.prompt_logprobs)
-            logits = self._decoder(Step.of([piece], self._device), cache)
             sequence.cached = begin + len(chunk)
+            cache.reserve(sequence.row, sequence.cached)
+            wanted = "last" if sequence.cached == len(ids) else "none"
+            if self._request.prompt_logprobs:
+                wanted = "all"
+            piece = Piece(sequence.row, begin, chunk, len(ids), wanted)
+            logits = self._decoder(Step.of([piece], self._device), cache)
             if self._request.prompt_logprobs:
                 self._score_prompt(begin, logits)
         return logits[-1:]

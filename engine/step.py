@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,14 +40,14 @@ class Piece:
 
     `extent` is how long the text is known to be, at least up to these tokens: a prompt's whole
     length even where it is fed in pieces, so that a rope that depends on length doesn't depend on
-    the pieces. `wanted` asks for logits after "last" token or after "all".
+    the pieces. `logits` says after which of the tokens they are wanted.
     """
 
     row: int
     begin: int
     ids: Sequence[int]
     extent: int
-    all_logits: bool = False
+    logits: Literal["none", "last", "all"] = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,14 @@ class Step:
             ids.extend(piece.ids)
             positions.extend(range(piece.begin, length))
             extents.extend([max(piece.extent, length)] * width)
-            wanted.extend(range(len(ids) - (width if piece.all_logits else 1), len(ids)))
+            count = {"none": 0, "last": 1, "all": width}[piece.logits]
+            wanted.extend(range(len(ids) - count, len(ids)))
         return cls(
             torch.tensor(ids, device=device),
             torch.tensor(positions, device=device),
             torch.tensor(extents, device=device),
             tuple(segments),
-            torch.tensor(wanted, device=device),
+            torch.tensor(wanted, dtype=torch.int64, device=device),
         )
 
 

@@ -43,12 +43,14 @@ class StaticCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        self._slack = slack
         self._layers: list[_Layer] = []
         for layer in spec.layers:
             mixer = layer.mixer
             limit = context if mixer.window is None else min(context, mixer.window + slack)
             shape = (rows, mixer.kv_heads, min(FIRST, limit), mixer.head_dim)
-            k, v = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
+            # Zeros, since a slot that nobody may see still takes part in a product with zero.
+            k, v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
             self._layers.append(_Layer(k, v, limit))
 
     def reserve(self, row: int, length: int) -> None:
@@ -63,6 +65,7 @@ class StaticCache:
         """Store the step's keys and values, [T, G, D] each."""
         store = self._layers[layer]
         for segment in step.segments:
+            assert segment.width <= self._slack, "a wider step would overwrite keys still in sight"
             first = segment.lengths[0] - segment.width
             slot = first % store.slots
             span = slice(segment.start, segment.stop)
@@ -102,7 +105,7 @@ class StaticCache:
 
 def _grown(old: Tensor, slots: int) -> Tensor:
     rows, heads, before, width = old.shape
-    new = torch.empty((rows, heads, slots, width), dtype=old.dtype, device=old.device)
+    new = torch.zeros((rows, heads, slots, width), dtype=old.dtype, device=old.device)
     new[:, :, :before] = old
     return new
 

@@ -1,0 +1,99 @@
+"""Small random checkpoints, made and saved by transformers itself, and what it computes on them.
+
+Weights are scaled so that every part matters: norms that aren't 1, biases that aren't 0, logits
+spread enough that a wrong part changes the greedy choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+VOCAB = 211
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of checkpoint: transformers' config class by name, and what differs from SMALL."""
+
+    name: str
+    family: str
+    changes: dict[str, Any] = field(default_factory=dict[str, Any])
+    seed: int = 0
+
+    def model(self, dtype: torch.dtype = torch.float32) -> Any:
+        """A fresh model with random weights, in evaluation mode."""
+        config_class = getattr(transformers, f"{self.family}Config")
+        model_class = getattr(transformers, f"{self.family}ForCausalLM")
+        torch.manual_seed(self.seed)
+        config = config_class(**{**SMALL, **self.changes})
+        model = model_class._from_config(config, attn_implementation="eager").eval()
+        scramble(model)
+        return model.to(dtype)
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Path:
+        """Save such a model as transformers does."""
+        self.model(dtype).save_pretrained(folder, **options)
+        return folder
+
+
+def scramble(model: torch.nn.Module) -> None:
+    """Give every parameter values at which it matters."""
+    for name, parameter in model.named_parameters():
+        noise = torch.randn_like(parameter)
+        if parameter.dim() > 1 and "embed" in name:
+            # Small beside what the layers add, or a tied head would answer with its own input.
+            parameter.data = noise * 0.4
+        elif parameter.dim() > 1:
+            parameter.data = noise * (1.5 / parameter.shape[-1] ** 0.5)
+        elif name.endswith("bias"):
+            parameter.data = noise * 0.3
+        else:
+            parameter.data = 1 + noise * 0.3
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The checkpoint as transformers loads it. Ropes remember the longest text, so load afresh."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="eager"
+    )
+    return model.eval()
+
+
+def reference_logprobs(folder: Path, ids: list[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """transformers' log-probabilities after each of `ids`, [T, V], from one uncached pass."""
+    with torch.inference_mode():
+        logits = load(folder, dtype)(torch.tensor([ids]), use_cache=False).logits[0]
+    return logits.float().log_softmax(-1)
+
+
+def reference_greedy(folder: Path, ids: list[int], count: int) -> list[int]:
+    """The next `count` ids by transformers' own cached greedy generation."""
+    prompt = torch.tensor([ids])
+    out = load(folder).generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def random_ids(count: int, seed: int = 0) -> list[int]:
+    """`count` ids below VOCAB."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, VOCAB, (count,), generator=generator).tolist()
