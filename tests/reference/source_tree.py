@@ -54,6 +54,11 @@ def _imports_of(path: str, syntax: ast.Module, modules: set[str]) -> Iterator[Im
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(name, alias.name, node.lineno, at_load, relative=False)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            # Whatever names stand in the call, be it behind a condition.
+            for inside in ast.walk(node):
+                if isinstance(inside, ast.Constant) and isinstance(inside.value, str):
+                    yield Import(name, inside.value, node.lineno, at_load, relative=False)
         elif isinstance(node, ast.ImportFrom):
             target = node.module or ""
             if node.level:
