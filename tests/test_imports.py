@@ -259,7 +259,7 @@ def loaded_modules(importtime: bytes) -> set[str]:
 
 
 def said(stderr: bytes) -> list[str]:
-    """stderr without what -X importtime wrote."""
+    """What stderr holds besides the lines of -X importtime."""
     return [line for line in stderr.decode().splitlines() if not line.startswith("import time:")]
 
 
