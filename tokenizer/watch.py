@@ -46,9 +46,7 @@ def _descriptor_2(replacement: int) -> Generator[None]:
     os.close(replacement)
     try:
         yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except Exception:
         os.dup2(real, 2)
         raise
     else:

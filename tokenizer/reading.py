@@ -1,0 +1,134 @@
+"""A tokenizer's files, read with every fault named: tokenizer.json and what lies beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import ModelError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+LFS_POINTER = b"version https://git-lfs"
+
+_OTHER_FORMATS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """What a tokenizer's folder says: the pipeline, and the settings around it."""
+
+    pipeline: tokenizers.Tokenizer
+    config: dict[str, Any]
+    """tokenizer_config.json over special_tokens_map.json."""
+    chat_template: str | None
+    path: Path
+    """The tokenizer.json."""
+
+
+def read_files(path: Path) -> TokenizerFiles:
+    """Read the tokenizer at `path`, a folder or a tokenizer.json with or without its config.
+
+    Raises `ModelError` for what is missing, not JSON, a Git LFS pointer or damaged.
+    """
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.exists():
+        raise _missing(path, file)
+    folder = file.parent
+    config = _read_object(folder / "special_tokens_map.json")
+    config |= _read_object(folder / "tokenizer_config.json")
+    return TokenizerFiles(_read_pipeline(file), config, _chat_template(folder, config), file)
+
+
+def token_named(config: dict[str, Any], role: str) -> str | None:
+    """The token in a role such as "bos_token", which is stored as text or as an object."""
+    value = config.get(role)
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value).get("content")
+    return value if isinstance(value, str) else None
+
+
+def _missing(path: Path, file: Path) -> ModelError:
+    if not path.exists():
+        return ModelError(f"no such file or folder: `{path}`")
+    others = [name for name in _OTHER_FORMATS if (file.parent / name).exists()]
+    if others:
+        return ModelError(
+            f"`{path}` has no tokenizer.json, only {', '.join(others)}",
+            hint="`AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers makes one",
+        )
+    return ModelError(f"`{path}` has no tokenizer.json")
+
+
+def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer
+
+    data = _read_bytes(file)
+    try:
+        pipeline = Tokenizer.from_buffer(data)
+    except Exception as error:  # the binding raises a bare Exception
+        _parse(file, data)
+        reason = " ".join(str(error).split())
+        raise ModelError(f"`{file}` is not a tokenizer: {reason[:200]}") from error
+    # Left on, these would cut or fill every text to a training-time length.
+    pipeline.no_truncation()
+    pipeline.no_padding()
+    return pipeline
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """A JSON object from an optional file: empty if the file isn't there."""
+    if not file.exists():
+        return {}
+    value = _parse(file, _read_bytes(file))
+    if not isinstance(value, dict):
+        raise ModelError(f"`{file}` is not a JSON object")
+    return cast("dict[str, Any]", value)
+
+
+def _read_bytes(file: Path) -> bytes:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read `{file}`: {error.strerror or error}") from error
+    if data.startswith(LFS_POINTER):
+        raise ModelError(
+            f"`{file}` is a Git LFS pointer, not the file itself",
+            hint="`git lfs pull` in its repository fetches it",
+        )
+    return data
+
+
+def _parse(file: Path, data: bytes) -> object:
+    if not data:
+        raise ModelError(f"`{file}` is empty")
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}, of {len(data)} bytes"
+        raise ModelError(f"`{file}` is not JSON: {error.msg} at {place}") from error
+    except RecursionError as error:
+        raise ModelError(f"`{file}` is not JSON that can be read: nested too deep") from error
+
+
+def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
+    """chat_template.jinja, or the config's template, or the one called default among several."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        data = _read_bytes(file)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
+    value = config.get("chat_template")
+    if isinstance(value, list):
+        named = cast("list[dict[str, Any]]", value)
+        value = next(
+            (item.get("template") for item in named if item.get("name") == "default"), None
+        )
+    return value if isinstance(value, str) else None

@@ -1,0 +1,206 @@
+"""`Tokenizer`: a checkpoint's own, text to ids and back. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from .. import UsageError
+from .cut import Cutter, cut_text
+from .pieces import BYTE_PIECE, gpt2_alphabet, spelling_of
+from .reading import TokenizerFiles, read_files, token_named
+
+Bos = Literal["auto", "on", "off"]
+"""Whether a begin-of-text token is put first: as the tokenizer's files say, always, never."""
+Special = Literal["text", "parse"]
+"""What special tokens spelled in a text are: text like any other, or the tokens."""
+
+
+class Tokenizer:
+    """A tokenizer as its files describe it.
+
+    `name` is its folder's; `chat_template` is the Jinja source, if there is one.
+    """
+
+    def __init__(self, files: TokenizerFiles) -> None:
+        """Build it from files that have been read; `load` does both."""
+        self.pipeline = files.pipeline
+        self.name = files.path.resolve().parent.name
+        self.chat_template = files.chat_template
+        self.spelling = spelling_of(files.pipeline)
+        self._config = files.config
+        self._alphabet = gpt2_alphabet()
+        self._cutter = Cutter(files.pipeline)
+        self._bytes: dict[int, bytes] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """The tokenizer of the checkpoint folder, or in the tokenizer.json, at `path`.
+
+        Raises `ModelError` for what is missing, not JSON, a Git LFS pointer or damaged.
+        """
+        return cls(read_files(path))
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """The highest id + 1, added tokens included; ids below may be missing."""
+        return max(self.pipeline.get_vocab().values(), default=-1) + 1
+
+    @cached_property
+    def added(self) -> dict[int, str]:
+        """Tokens that are matched in the text before anything else, by id."""
+        added = self.pipeline.get_added_tokens_decoder()
+        return {id: token.content for id, token in added.items()}
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of control tokens, which stand for no text."""
+        added = self.pipeline.get_added_tokens_decoder()
+        return frozenset(id for id, token in added.items() if token.special)
+
+    @cached_property
+    def bos_id(self) -> int | None:
+        """The token that begins a text, if there is one: the config's, or what encoding adds."""
+        id = self._id_of("bos_token")
+        if id is None and len(self._template_prefix) == 1:
+            return self._template_prefix[0]
+        return id
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end a text, as far as the tokenizer's own files say."""
+        id = self._id_of("eos_token")
+        return frozenset() if id is None else frozenset({id})
+
+    @cached_property
+    def prefix(self) -> tuple[int, ...]:
+        """What `bos="auto"` puts before a text, by add_bos_token or else the post-processor."""
+        wanted = self._config.get("add_bos_token")
+        if isinstance(wanted, bool):
+            bos = self.bos_id
+            return (bos,) if wanted and bos is not None else ()
+        return self._template_prefix
+
+    def encode(self, text: str, *, bos: Bos = "auto", special: Special = "text") -> list[int]:
+        """The ids of `text`: a begin-of-text token if `bos` says so, never twice, and no end token.
+
+        Raises `UsageError` where `bos="on"` and the tokenizer knows no such token.
+        """
+        ids = self.encode_plain([text], special)[0]
+        prefix = self.prefix_for(bos)
+        if tuple(ids[: len(prefix)]) == prefix:
+            return ids
+        return [*prefix, *ids]
+
+    def encode_plain(self, texts: Sequence[str], special: Special = "text") -> list[list[int]]:
+        """The ids of each text alone, nothing put before or after; long texts go in pieces."""
+        pieces: list[str] = []
+        counts: list[int] = []
+        for text in texts:
+            before = len(pieces)
+            pieces.extend(cut_text(text, self._cutter))
+            counts.append(len(pieces) - before)
+        self.pipeline.encode_special_tokens = special == "text"
+        encoded = iter(self.pipeline.encode_batch_fast(pieces, add_special_tokens=False))
+        return [[id for _ in range(count) for id in next(encoded).ids] for count in counts]
+
+    def prefix_for(self, bos: Bos) -> tuple[int, ...]:
+        """The ids to put before a text. Raises `UsageError` for "on" without such a token."""
+        if bos == "off":
+            return ()
+        if bos == "auto" or self.prefix:
+            return self.prefix
+        if self.bos_id is None:
+            raise UsageError(f"`{self.name}` has no begin-of-text token", hint="leave out --bos on")
+        return (self.bos_id,)
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """The text of `ids`, bytes that are no UTF-8 as U+FFFD; unknown ids stand for nothing."""
+        if self.spelling == "bytes":
+            return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
+        return self.pipeline.decode(list(ids), skip_special_tokens=skip_special)
+
+    def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = True) -> bytes:
+        """The exact bytes of `ids`, also where they end inside a character.
+
+        Exact for byte-level and byte-fallback vocabularies; others have only their text.
+        """
+        kept = [id for id in ids if not (skip_special and id in self.special_ids)]
+        if self.spelling == "bytes":
+            return b"".join(map(self.token_bytes, kept))
+        if self.spelling == "fallback":
+            return self._decode_fallback(kept)
+        return self.decode(kept, skip_special=False).encode()
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one id of a byte-level vocabulary; special tokens as they are spelled."""
+        found = self._bytes.get(id)
+        if found is None:
+            found = self._bytes[id] = self._spell_bytes(id)
+        return found
+
+    def is_byte(self, id: int) -> bool:
+        """Whether `id` stands for one raw byte, such as <0xE3>, of a byte-fallback vocabulary."""
+        return self.spelling == "fallback" and bool(BYTE_PIECE.fullmatch(self.piece(id)))
+
+    def piece(self, id: int) -> str:
+        """The vocabulary's own spelling, `Ġthe` or `▁the`; empty for an unknown id."""
+        if not 0 <= id < 1 << 32:
+            return ""
+        return self.pipeline.id_to_token(id) or ""
+
+    def token_text(self, id: int) -> str:
+        """What `id` stands for within a text, spaces kept and special tokens spelled."""
+        if id in self.added:
+            return self.added[id]
+        if self.spelling == "bytes":
+            return self.token_bytes(id).decode("utf-8", "replace")
+        # Decoders treat the first token differently, so look at a second one.
+        alone = self.decode([id], skip_special=False)
+        return self.decode([id, id], skip_special=False)[len(alone) :]
+
+    @cached_property
+    def _template_prefix(self) -> tuple[int, ...]:
+        """What the post-processor puts before a text."""
+        full = self.pipeline.encode("a", add_special_tokens=True).ids
+        plain = self.pipeline.encode("a", add_special_tokens=False).ids
+        for start in range(len(full) - len(plain) + 1):
+            if full[start : start + len(plain)] == plain:
+                return tuple(full[:start])
+        return ()
+
+    def _id_of(self, role: str) -> int | None:
+        token = token_named(self._config, role)
+        return None if token is None else self.pipeline.token_to_id(token)
+
+    def _spell_bytes(self, id: int) -> bytes:
+        if id in self.added:
+            return self.added[id].encode()
+        piece = self.piece(id)
+        try:
+            return bytes(self._alphabet[letter] for letter in piece)
+        except KeyError:  # not in GPT-2's alphabet, so it stands for itself
+            return piece.encode()
+
+    def _decode_fallback(self, ids: Sequence[int]) -> bytes:
+        """Text by the decoder, but runs of byte pieces as bytes even if they are no UTF-8."""
+        out = bytearray()
+        run: list[int] = []
+        for id in ids:
+            if self.is_byte(id):
+                # Text before raw bytes ends here; the first token of all may lose its space.
+                out += self._text_after(run, started=bool(out))
+                run = []
+                out.append(int(self.piece(id)[3:5], 16))
+            else:
+                run.append(id)
+        return bytes(out + self._text_after(run, started=bool(out)))
+
+    def _text_after(self, ids: Sequence[int], started: bool) -> bytes:
+        """The text of `ids`, after other text if `started`."""
+        if not started or not ids:
+            return self.decode(ids, skip_special=False).encode()
+        alone = self.decode(ids[:1], skip_special=False)
+        return self.decode([ids[0], *ids], skip_special=False)[len(alone) :].encode()
