@@ -20,7 +20,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
-        """hidden [N, M], head [V, M], targets [N] -> the mean loss, a scalar."""
+        """The mean loss, a scalar, from hidden [N, M], head [V, M] and targets [N]."""
         total = hidden.new_zeros((), dtype=torch.float32)
         hidden_grads = []
         head_grad = torch.zeros_like(head, dtype=torch.float32)
@@ -52,5 +52,5 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def next_token_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """hidden [N, M], head [V, M], targets [N] -> mean cross-entropy in nats, with the z-loss."""
+    """Mean cross-entropy in nats, z-loss included: hidden [N, M], head [V, M], targets [N]."""
     return _ChunkedCrossEntropy.apply(hidden, head, targets)  # type: ignore[no-any-return]
