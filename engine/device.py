@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import OutOfMemoryError, UsageError
 
@@ -47,8 +49,13 @@ def find_dtype(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def to_host(values: Tensor) -> list[Any]:
+    """A tensor's values as Python numbers, in lists as deep as its shape."""
+    return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 @contextmanager
-def memory_errors(doing: str) -> Iterator[None]:
+def memory_errors(doing: str) -> Generator[None, None, None]:
     """Turn torch's ways of running out of memory into `OutOfMemoryError`."""
     try:
         yield

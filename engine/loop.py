@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import ModelError
 from .cache.static import StaticCache
+from .device import to_host
 from .model.decoder import Decoder
 from .request import Candidate, PromptToken, Request, Timings
 from .sampling.sampler import Draw, choose
@@ -112,9 +113,7 @@ class Loop:
         pieces: list[Piece] = []
         for sequence in running:
             cache.reserve(sequence.row, sequence.length)
-            pieces.append(
-                Piece(sequence.row, sequence.cached, sequence.pending, sequence.length)
-            )
+            pieces.append(Piece(sequence.row, sequence.cached, sequence.pending, sequence.length))
             sequence.cached = sequence.length
         return self._decoder(Step.of(pieces, self._device), cache)
 
@@ -145,10 +144,10 @@ class Loop:
         chosen = logprobs.gather(-1, torch.tensor(ids, device=logits.device)[:, None])
         best = logprobs.topk(min(count, logits.shape[-1]), dim=-1)
         tops = [
-            tuple(Candidate(id, value) for id, value in zip(*row, strict=True))
-            for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            tuple(map(Candidate, *row))
+            for row in zip(to_host(best.indices), to_host(best.values), strict=True)
         ]
-        return list(zip(chosen.squeeze(-1).tolist(), tops, strict=True))
+        return list(zip(to_host(chosen.squeeze(-1)), tops, strict=True))
 
     def _score_prompt(self, begin: int, logits: Tensor) -> None:
         """Log-probabilities of the prompt's tokens after `begin`, from their predecessors."""

@@ -49,12 +49,15 @@ class Generation:
     _tokens: Iterator[Token] = field(default_factory=lambda: iter(()), repr=False)
 
     def __iter__(self) -> Iterator[Token]:
+        """The tokens, each once."""
         return self._tokens
 
 
 class Session:
-    """A loaded checkpoint: `tokenizer` (None if the folder has none), `context` length in tokens,
-    `eos` ids of all sources joined, `defaults` of generation_config.json, `card`.
+    """A loaded checkpoint.
+
+    It has a `tokenizer` (None if the folder has none), a `context` length in tokens, the `eos` ids
+    of all sources joined, the `defaults` of generation_config.json, its `card` and its `spec`.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Session:
     ) -> None:
         self.tokenizer = tokenizer
         self.context = context
-        self.eos = checkpoint.eos() | (tokenizer.eos_ids if tokenizer else frozenset())
+        self.eos = checkpoint.eos() | (tokenizer.eos_ids if tokenizer else frozenset[int]())
         self.defaults: dict[str, Any] = checkpoint.generation
         self.card = card
         self.spec = checkpoint.spec

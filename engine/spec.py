@@ -115,8 +115,10 @@ class AttentionSpec:
 
 @dataclass(frozen=True, slots=True)
 class MlpSpec:
-    """The feed-forward block: down(act(gate(x)) * up(x)) if `gated` (arXiv:2002.05202), else
-    down(act(up(x)))."""
+    """The feed-forward block: down(act(gate(x)) * up(x)) if `gated`, else down(act(up(x))).
+
+    Gated linear units: Shazeer 2020, arXiv:2002.05202.
+    """
 
     width: int
     activation: Activation = "silu"

@@ -66,7 +66,7 @@ class Step:
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], device: torch.device) -> Step:
-        """Lay `pieces` end to end; runs of neighbouring rows with one token each share a segment."""
+        """Lay `pieces` end to end; neighbouring rows with one token each share a segment."""
         ids: list[int] = []
         positions: list[int] = []
         extents: list[int] = []

@@ -1,5 +1,7 @@
-"""Stop texts over streamed text: matched across token borders, never leaked, held back no longer
-than needed."""
+"""Stop texts over streamed text, matched across token borders.
+
+They never leak, and nothing is held back longer than needed.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Families: small files that turn a config.json into a `ModelSpec`. No torch."""

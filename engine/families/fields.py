@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from ... import ModelError
 
 T = TypeVar("T")
 
-HARMLESS = frozenset(
-    """
-    architectures auto_map model_type transformers_version _name_or_path name_or_path _commit_hash
-    torch_dtype dtype use_cache initializer_range pretraining_tp attention_dropout hidden_dropout
-    resid_pdrop embd_pdrop attn_pdrop return_dict output_attentions output_hidden_states
-    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id
-    is_decoder is_encoder_decoder add_cross_attention cross_attention_hidden_size
-    chunk_size_feed_forward finetuning_task id2label label2id problem_type prefix
-    task_specific_params tokenizer_class torchscript use_bfloat16 pruned_heads
-    tie_encoder_decoder gradient_checkpointing _attn_implementation
-    _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed use_flash_attn
-    temperature top_k top_p typical_p do_sample num_beams num_beam_groups num_return_sequences
-    max_length min_length repetition_penalty length_penalty no_repeat_ngram_size
-    encoder_no_repeat_ngram_size bad_words_ids early_stopping diversity_penalty
-    forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens
-    exponential_decay_length_penalty remove_invalid_values output_scores return_dict_in_generate
-    tf_legacy_loss
-    """.split()
-)
+# fmt: off
+HARMLESS = frozenset({
+    "architectures", "auto_map", "model_type", "transformers_version", "_name_or_path",
+    "name_or_path", "_commit_hash", "torch_dtype", "dtype", "use_cache", "initializer_range",
+    "pretraining_tp", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop",
+    "attn_pdrop", "return_dict", "output_attentions", "output_hidden_states", "bos_token_id",
+    "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "is_decoder",
+    "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
+    "chunk_size_feed_forward", "finetuning_task", "id2label", "label2id", "problem_type",
+    "prefix", "task_specific_params", "tokenizer_class", "torchscript", "use_bfloat16",
+    "pruned_heads", "tie_encoder_decoder", "gradient_checkpointing", "_attn_implementation",
+    "_attn_implementation_autoset", "attn_implementation", "unsloth_version", "unsloth_fixed",
+    "use_flash_attn", "temperature", "top_k", "top_p", "typical_p", "do_sample", "num_beams",
+    "num_beam_groups", "num_return_sequences", "max_length", "min_length", "repetition_penalty",
+    "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "early_stopping", "diversity_penalty", "forced_bos_token_id", "forced_eos_token_id",
+    "suppress_tokens", "begin_suppress_tokens", "exponential_decay_length_penalty",
+    "remove_invalid_values", "output_scores", "return_dict_in_generate", "tf_legacy_loss",
+})
+# fmt: on
 """Fields that never change the result of a forward pass: training, generation, bookkeeping."""
 
 
@@ -102,7 +103,7 @@ class Fields:
             return None
         if not isinstance(value, dict):
             raise self.wrong(name, value, "an object")
-        return Fields(value, f"{self.where}: {name}")
+        return Fields(cast("dict[str, Any]", value), f"{self.where}: {name}")
 
     def refuse_rest(self) -> None:
         """Raise `ModelError` for a field that nobody took and that may change the result."""

@@ -95,9 +95,7 @@ def _read(
             bias=bias,
             out_bias=out_bias,
         ),
-        feed=MlpSpec(
-            fields.integer("intermediate_size"), ACTIVATIONS[activation], bias=mlp_bias
-        ),
+        feed=MlpSpec(fields.integer("intermediate_size"), ACTIVATIONS[activation], bias=mlp_bias),
         norm=norm,
     )
     return ModelSpec(
@@ -118,8 +116,14 @@ def _qwen_windows(fields: Fields) -> list[int | None]:
     first = fields.take("max_window_layers")
     types = fields.take("layer_types")
     if types is None:
-        types = ["full_attention" if i < (28 if first is None else first) else "sliding_attention"
-                 for i in range(count)] if used else ["full_attention"] * count
+        types = (
+            [
+                "full_attention" if i < (28 if first is None else first) else "sliding_attention"
+                for i in range(count)
+            ]
+            if used
+            else ["full_attention"] * count
+        )
     if len(types) != count:
         raise fields.wrong("layer_types", types, f"a list of {count}")
     return [window_of(fields, kind, window if used else None) for kind in types]

@@ -22,7 +22,9 @@ from .fields import Fields
 TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
-def read_rope(fields: Fields, head_dim: int, max_positions: int, theta: float = 10000.0) -> RopeSpec:
+def read_rope(
+    fields: Fields, head_dim: int, max_positions: int, theta: float = 10000.0
+) -> RopeSpec:
     """The one rope of a config whose layers all share it; `theta` is the family's default base.
 
     Raises `ModelError` for a type or a field that we don't know.

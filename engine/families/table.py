@@ -8,9 +8,7 @@ from ... import ModelError
 from .family import Family
 from .llama import LLAMA, MISTRAL, QWEN2, QWEN3
 
-FAMILIES: dict[str, Family] = {
-    family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3)
-}
+FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3)}
 
 
 def find_family(config: dict[str, Any], where: str) -> Family:

@@ -1,0 +1,1 @@
+"""The one decoder, part by part; it sees a spec and weights, and nothing else of the engine."""

@@ -56,9 +56,7 @@ def alibi_slopes(heads: int) -> Tensor:
     return torch.tensor(slopes)
 
 
-def attend(
-    q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None = None
-) -> Tensor:
+def attend(q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None = None) -> Tensor:
     """softmax(q k^T * scale) v over the keys that are seen; q and result [R, H, N, D].
 
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118).

@@ -18,8 +18,11 @@ from .source import Source
 
 @dataclass
 class Pass:
-    """What all layers of one forward pass share: the step, the cache, and what needs computing
-    only once: each rope's angles, and who sees whom for each kind of attention."""
+    """What all layers of one forward pass share.
+
+    That is the step, the cache, and what needs computing only once: each rope's angles, and who
+    sees whom for each kind of attention.
+    """
 
     step: Step
     cache: KVCache

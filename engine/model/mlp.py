@@ -25,9 +25,7 @@ class Mlp:
 
     def __init__(self, spec: MlpSpec, source: Source, hidden: int) -> None:
         self.act = ACTIVATIONS[spec.activation]
-        self.gate = (
-            Linear(source, "gate", hidden, spec.width, spec.bias) if spec.gated else None
-        )
+        self.gate = Linear(source, "gate", hidden, spec.width, spec.bias) if spec.gated else None
         self.up = Linear(source, "up", hidden, spec.width, spec.bias)
         self.down = Linear(source, "down", spec.width, hidden, spec.bias)
 

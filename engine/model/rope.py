@@ -28,7 +28,7 @@ class Rotary:
         self._amplitude = scaling.attention_factor if isinstance(scaling, YarnScaling) else 1.0
 
     def turn(self, positions: Tensor, extents: Tensor, dtype: torch.dtype) -> Turn:
-        """cos and sin for tokens at `positions` [T] of texts that reach `extents` [T]."""
+        """Cos and sin for tokens at `positions` [T] of texts that reach `extents` [T]."""
         frequencies = self._frequencies
         if isinstance(self.spec.scaling, DynamicScaling):
             frequencies = self._dynamic(self.spec.scaling, extents)

@@ -27,8 +27,10 @@ def top_k(logits: Tensor, knob: Tensor) -> Tensor:
 
 
 def top_p(logits: Tensor, knob: Tensor) -> Tensor:
-    """Keep the smallest set of likeliest tokens that holds probability p
-    (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751); 1: off."""
+    """Keep the smallest set of likeliest tokens that holds probability p; 1: off.
+
+    Nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751.
+    """
     if bool((knob >= 1).all()):
         return logits
     ordered, places = logits.sort(dim=-1, descending=True)
@@ -40,7 +42,9 @@ def top_p(logits: Tensor, knob: Tensor) -> Tensor:
 
 
 def min_p(logits: Tensor, knob: Tensor) -> Tensor:
-    """Keep tokens at least p times as likely as the likeliest
-    (Nguyen et al. 2024, arXiv:2407.01082); 0: off."""
+    """Keep tokens at least p times as likely as the likeliest; 0: off.
+
+    Nguyen et al. 2024, arXiv:2407.01082.
+    """
     floor = logits.amax(-1, keepdim=True) + knob.log()
     return logits.masked_fill(logits < floor, NEVER)

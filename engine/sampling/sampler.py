@@ -9,6 +9,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from ..device import to_host
 from ..request import Sampling
 from . import rules
 
@@ -39,7 +40,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     Temperature 0 takes the likeliest, the lowest id among equals. Otherwise the row's own random
     number picks from the cumulated probabilities, so a choice depends on nothing but the row.
     """
-    ids = logits.argmax(-1).tolist()
+    ids = to_host(logits.argmax(-1))
     rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if rows:
         drawn = _draw(narrowed(logits[rows], [draws[row].sampling for row in rows]), draws, rows)
@@ -74,4 +75,4 @@ def _draw(logits: Tensor, draws: Sequence[Draw], rows: Sequence[int]) -> list[in
     heights = torch.softmax(logits.double(), dim=-1).cumsum(-1)
     targets = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
     targets = targets * heights[:, -1:]
-    return torch.searchsorted(heights, targets, right=True).squeeze(-1).tolist()
+    return to_host(torch.searchsorted(heights, targets, right=True).squeeze(-1))

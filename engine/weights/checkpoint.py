@@ -118,9 +118,7 @@ def _read_json(path: Path, needed: bool) -> dict[str, Any]:
     except FileNotFoundError as error:
         if not needed:
             return {}
-        raise ModelError(
-            f"`{path.parent}` is not a model folder: it has no {path.name}"
-        ) from error
+        raise ModelError(f"`{path.parent}` is not a model folder: it has no {path.name}") from error
     except OSError as error:
         raise ModelError(f"cannot read `{path}`: {error.strerror or error}") from error
     if data.startswith(LFS_POINTER):
