@@ -70,8 +70,8 @@ def without_title(document: str) -> str:
     Japanese prose is indented by an ideographic space, which goes too; an English title is a first
     line without an end mark that stands alone.
 
-    >>> without_title("赤い船\\n\\n一\\n\\n　露子は、貧しい家に生まれました。")
-    '露子は、貧しい家に生まれました。'
+    >>> without_title("赤い船\\n\\n一\\n\\n　露子は、村の小学校へ上がったとき、音を聞いた。")
+    '露子は、村の小学校へ上がったとき、音を聞いた。'
     >>> without_title("A very tall man\\n\\nHis hoe was too short.")
     'His hoe was too short.'
     """

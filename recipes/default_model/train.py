@@ -15,8 +15,8 @@ from mixture import Mixture
 from model import Decoder, ModelConfig
 from optimizer import Optimizer
 from schedule import final_mix, phase_at, rate_at
+from workers import LocalGradients, WorkerGradients
 
-MICRO_TOKENS = 8192  # tokens through the network at once; more only grows memory on a processor
 SAVE_EVERY = 180.0  # seconds
 LOG_EVERY = 20.0
 CLIP = 1.0
@@ -48,7 +48,10 @@ class Trainer:
         self.progress = Progress()
         if self.state_file.exists():
             self._resume()
-        self.compiled = torch.compile(self.model, dynamic=False)
+        if self.device.type == "cuda":
+            self.gradients: LocalGradients | WorkerGradients = LocalGradients(self.model)
+        else:
+            self.gradients = WorkerGradients(self.model, count=torch.get_num_threads())
 
     def run(self) -> None:
         """Trains until the hours are used up, then saves."""
@@ -78,25 +81,14 @@ class Trainer:
     def _step(self, done: float) -> Tensor:
         """One step of the optimizer -> its mean loss."""
         phase = phase_at(done)
-        rows = max(1, MICRO_TOKENS // phase.length)
-        rounds = max(1, phase.tokens // (rows * phase.length))
-        gradients: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.device)
-        for _ in range(rounds):
-            batch = self.mixture.batch(rows, phase.length, final_mix(done)).to(self.device)
-            loss = self.compiled(batch)
-            loss.backward()
-            total += loss.detach() / rounds
-            for name, weight in self.model.named_parameters():
-                assert weight.grad is not None, name
-                share = weight.grad.float() / rounds
-                gradients[name] = gradients[name] + share if name in gradients else share
-                weight.grad = None
+        rows = phase.tokens // phase.length
+        batch = self.mixture.batch(rows, phase.length, final_mix(done)).to(self.device)
+        loss, gradients = self.gradients.compute(batch)
         _clip(gradients)
         self.optimizer.step(gradients, rate_at(done, self.progress.step))
         self.progress.step += 1
-        self.progress.tokens += rounds * rows * phase.length
-        return total
+        self.progress.tokens += rows * phase.length
+        return loss
 
     def _log(self, done: float, losses: list[Tensor], since: tuple[int, float]) -> None:
         p = self.progress
