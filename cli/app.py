@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .commands import generate
+from .commands import count, detokenize, generate, tokenize
 from .commands.train_tokenizer import train_tokenizer
 from .exits import Exit, explain_failure
 from .terminal import ColourChoice, Terminal
@@ -19,8 +19,16 @@ from .unfold import unfold
 COMMANDS = {
     "generate": unfold(generate.generate, os.environ),
     "train-tokenizer": train_tokenizer,
+    "tokenize": tokenize.tokenize,
+    "detokenize": detokenize.detokenize,
+    "count": count.count,
 }
-EPILOGS = {"generate": generate.EPILOG}
+EPILOGS = {
+    "generate": generate.EPILOG,
+    "tokenize": tokenize.EPILOG,
+    "detokenize": detokenize.EPILOG,
+    "count": count.EPILOG,
+}
 
 app = typer.Typer(
     name="lmtool",

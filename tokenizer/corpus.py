@@ -15,15 +15,18 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from .. import InputError
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 BLOCK = 1 << 18
 """Bytes read at a time."""
@@ -160,18 +163,39 @@ def source_name(source: Path) -> str:
     return "stdin" if source == STDIN else f"`{source}`"
 
 
+def read_lines(path: Path) -> Iterator[bytes]:
+    """A file's lines with their line breaks, each as soon as it is there."""
+    with _opened(path) as (_, data):
+        yield from data
+
+
+def read_some(path: Path) -> Iterator[bytes]:
+    """A file's bytes, as many at a time as are there."""
+    with _opened(path) as (_, data):
+        while block := cast("BufferedReader", data).read1(BLOCK):
+            yield block
+
+
 def _read_bytes(path: Path, on_read: Callable[[int], None]) -> Iterator[bytes]:
+    with _opened(path) as (raw, data):
+        before = 0
+        while block := data.read(BLOCK):
+            yield block
+            # Packed files count as they lie on disk, since that total is known.
+            now = raw.tell() if data is not raw else before + len(block)
+            on_read(now - before)
+            before = now
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[tuple[IO[bytes], IO[bytes]]]:
+    """The file as it lies there, and unpacked. Raises `InputError` for what can't be read."""
+    if path == STDIN and sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputError("there is nothing to read: stdin is closed")
     try:
         with ExitStack() as stack:
             raw = sys.stdin.buffer if path == STDIN else stack.enter_context(path.open("rb"))
-            data = _unpacked(path, raw)
-            before = 0
-            while block := data.read(BLOCK):
-                yield block
-                # Packed files count as they lie on disk, since that total is known.
-                now = raw.tell() if data is not raw else before + len(block)
-                on_read(now - before)
-                before = now
+            yield raw, _unpacked(path, raw)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot read {source_name(path)}: {reason}") from error

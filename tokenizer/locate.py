@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from .. import ModelError
 
 DEFAULT = "default"
 """The name of the model that ships inside the package."""
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
+
+class Wanted(NamedTuple):
+    """Which files of a repository are fetched, as patterns, and which a cached one must have."""
+
+    files: tuple[str, ...]
+    required: tuple[str, ...]
+
+
+MODEL = Wanted(("*.json", "*.safetensors", "*.jinja"), ("config.json", "*.safetensors"))
+"""A whole checkpoint; pickled weights are never fetched."""
+TOKENIZER = Wanted(
+    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
+    ("tokenizer.json",),
 )
-"""What is fetched of a repository for its tokenizer alone; the first one must be there."""
+"""The tokenizer alone."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
-def locate(name: str, offline: bool = False, files: Sequence[str] = TOKENIZER_FILES) -> Path:
+def locate(name: str, offline: bool = False, wanted: Wanted = MODEL) -> Path:
     """The folder or file that `name` means.
 
     `default` is the model inside the package. A path that exists is itself, without a look at the
     network. Anything else that could be a repository id is looked up in huggingface_hub's cache,
-    and fetched (of it `files`, which may be patterns) if it isn't there and `offline` allows. In
-    a cached repository the first of `files` must exist.
+    and what is `wanted` of it is fetched if it isn't there, unless `offline`.
     Raises `ModelError` if there is nothing of that name, here or there.
     """
     if name == DEFAULT:
@@ -41,7 +47,7 @@ def locate(name: str, offline: bool = False, files: Sequence[str] = TOKENIZER_FI
         return path
     if not _REPOSITORY.fullmatch(name):
         raise ModelError(f"no such file or folder: `{name}`")
-    return _cached(name, files) or _fetched(name, offline, files)
+    return _cached(name, wanted) or _fetched(name, offline, wanted)
 
 
 def default_folder() -> Path:
@@ -55,17 +61,17 @@ def default_folder() -> Path:
     return folder
 
 
-def _cached(name: str, files: Sequence[str]) -> Path | None:
+def _cached(name: str, wanted: Wanted) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = _snapshot(name, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return folder if any(folder.glob(files[0])) else None
+    return folder if all(any(folder.glob(file)) for file in wanted.required) else None
 
 
-def _fetched(name: str, offline: bool, files: Sequence[str]) -> Path:
+def _fetched(name: str, offline: bool, wanted: Wanted) -> Path:
     if offline or _says_offline("HF_HUB_OFFLINE") or _says_offline("TRANSFORMERS_OFFLINE"):
         raise ModelError(
             f"no such file or folder, and no such repository in the cache: `{name}`",
@@ -74,7 +80,7 @@ def _fetched(name: str, offline: bool, files: Sequence[str]) -> Path:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
-        return _snapshot(name, allow_patterns=list(files))
+        return _snapshot(name, allow_patterns=list(wanted.files))
     except GatedRepoError as error:
         raise ModelError(
             f"access to `{name}` has to be granted by its owner",

@@ -32,7 +32,7 @@ class Tokenizer:
         self.spelling = spelling_of(files.pipeline)
         self._config = files.config
         self._alphabet = gpt2_alphabet()
-        self._cutter = Cutter(files.pipeline)
+        self.cutter = Cutter(files.pipeline)
         self._bytes: dict[int, bytes] = {}
 
     @classmethod
@@ -88,11 +88,12 @@ class Tokenizer:
 
         Raises `UsageError` where `bos="on"` and the tokenizer knows no such token.
         """
-        ids = self.encode_plain([text], special)[0]
+        return self.put_bos(self.encode_plain([text], special)[0], bos)
+
+    def put_bos(self, ids: list[int], bos: Bos) -> list[int]:
+        """`ids` of a text behind what `bos` asks for, unless they begin with it already."""
         prefix = self.prefix_for(bos)
-        if tuple(ids[: len(prefix)]) == prefix:
-            return ids
-        return [*prefix, *ids]
+        return ids if tuple(ids[: len(prefix)]) == prefix else [*prefix, *ids]
 
     def encode_plain(self, texts: Sequence[str], special: Special = "text") -> list[list[int]]:
         """The ids of each text alone, nothing put before or after; long texts go in pieces."""
@@ -100,11 +101,16 @@ class Tokenizer:
         counts: list[int] = []
         for text in texts:
             before = len(pieces)
-            pieces.extend(cut_text(text, self._cutter))
+            pieces.extend(cut_text(text, self.cutter))
             counts.append(len(pieces) - before)
         self.pipeline.encode_special_tokens = special == "text"
         encoded = iter(self.pipeline.encode_batch_fast(pieces, add_special_tokens=False))
         return [[id for _ in range(count) for id in next(encoded).ids] for count in counts]
+
+    def character_spans(self, text: str, special: Special = "text") -> list[tuple[int, int]]:
+        """Where the text of each plain id lies in `text`: from and up to, in characters."""
+        self.pipeline.encode_special_tokens = special == "text"
+        return self.pipeline.encode(text, add_special_tokens=False).offsets
 
     def prefix_for(self, bos: Bos) -> tuple[int, ...]:
         """The ids to put before a text. Raises `UsageError` for "on" without such a token."""
@@ -150,6 +156,10 @@ class Tokenizer:
         if not 0 <= id < 1 << 32:
             return ""
         return self.pipeline.id_to_token(id) or ""
+
+    def knows(self, id: int) -> bool:
+        """Whether the vocabulary has this id; vocabularies may have holes."""
+        return 0 <= id < 1 << 32 and self.pipeline.id_to_token(id) is not None
 
     def token_text(self, id: int) -> str:
         """What `id` stands for within a text, spaces kept and special tokens spelled."""

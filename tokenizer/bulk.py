@@ -1,0 +1,83 @@
+"""Texts of any size to ids: read in blocks, cut where that changes nothing, encoded in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from .cut import cut_text
+from .tokenizer import Bos, Special, Tokenizer
+
+BATCH = 1 << 20
+"""Characters encoded at a time; the library spreads a batch over the processor's cores."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stretch of text and its ids, of which the first `added` were put before the text."""
+
+    text: str
+    ids: list[int]
+    added: int = 0
+
+
+def encode_blocks(
+    tokenizer: Tokenizer, blocks: Iterable[str], bos: Bos, special: Special
+) -> Iterator[Encoded]:
+    """One text that comes in blocks, as stretches whose ids, joined, are those of the whole.
+
+    Memory stays bounded where the tokenizer lets a text be cut (byte-level vocabularies do);
+    otherwise the whole text is read first. An empty text is one empty stretch.
+    """
+    held, first = "", True
+    for block in blocks:
+        held += block
+        if len(held) < BATCH or not tokenizer.cutter.can_cut:
+            continue
+        *ready, rest = cut_text(held, tokenizer.cutter)
+        if ready:
+            text = held[: len(held) - len(rest)]
+            plain = [id for ids in tokenizer.encode_plain(ready, special) for id in ids]
+            yield _begin(tokenizer, text, plain, bos if first else "off")
+            held, first = rest, False
+    if held or first:
+        plain = tokenizer.encode_plain([held], special)[0]
+        yield _begin(tokenizer, held, plain, bos if first else "off")
+
+
+def encode_text(tokenizer: Tokenizer, text: str, bos: Bos, special: Special) -> Encoded:
+    """One text that is there as a whole."""
+    return _begin(tokenizer, text, tokenizer.encode_plain([text], special)[0], bos)
+
+
+def byte_spans(tokenizer: Tokenizer, encoded: Encoded, special: Special) -> list[tuple[int, int]]:
+    """Where each id's text lies in the UTF-8 of the stretch: from and up to, in bytes.
+
+    What was put before the text, such as a begin-of-text token, spans nothing.
+    """
+    none = [(0, 0)] * encoded.added
+    ids = encoded.ids[encoded.added :]
+    if tokenizer.spelling == "bytes":
+        ends = list(accumulate(len(tokenizer.token_bytes(id)) for id in ids))
+        if not ends or ends[-1] == len(encoded.text.encode()):
+            return none + list(zip([0, *ends], ends, strict=False))
+    # Normalized or padded text: the library kept count of characters.
+    at = [0, *accumulate(len(letter.encode()) for letter in encoded.text)]
+    spans = tokenizer.character_spans(encoded.text, special)
+    return none + [(at[start], at[end]) for start, end in spans]
+
+
+def first_difference(tokenizer: Tokenizer, encoded: Encoded) -> int | None:
+    """The byte offset at which the ids' bytes part from the text, None if they are the same."""
+    wanted = encoded.text.encode()
+    got = tokenizer.decode_bytes(encoded.ids[encoded.added :], skip_special=False)
+    if got == wanted:
+        return None
+    shorter = min(len(got), len(wanted))
+    return next((at for at in range(shorter) if got[at] != wanted[at]), shorter)
+
+
+def _begin(tokenizer: Tokenizer, text: str, plain: list[int], bos: Bos) -> Encoded:
+    ids = tokenizer.put_bos(plain, bos)
+    return Encoded(text, ids, len(ids) - len(plain))
