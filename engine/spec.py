@@ -6,7 +6,7 @@ a different entry. The unions `Mixer` and `Feed` are the only switches between k
 
 Letters used in shapes throughout the engine: T tokens in a step, R rows, N tokens a row, S key
 slots, M hidden (model) size, H heads, G key-value heads, D head width, F feed-forward width,
-V vocabulary.
+V vocabulary, E experts, K experts chosen.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, TypeAlias
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
-Wiring = Literal["pre", "post", "sandwich", "parallel"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"]
+Wiring = Literal["pre", "post", "sandwich", "parallel", "twin", "after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,30 @@ class NormSpec:
     """A normalization over the last axis.
 
     "rms" divides by the root mean square (Zhang & Sennrich 2019, arXiv:1910.07467); "layer"
-    subtracts the mean first (Ba et al. 2016, arXiv:1607.06450) and may have a bias. `offset` is
-    added to the stored weight (Gemma stores weight - 1).
+    subtracts the mean first (Ba et al. 2016, arXiv:1607.06450) and may have a bias. Without
+    `weight` nothing is learned (OLMo). `offset` is added to the stored weight (Gemma stores
+    weight - 1).
     """
 
     eps: float
     kind: Literal["rms", "layer"] = "rms"
+    weight: bool = True
     bias: bool = False
     offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QkNormSpec:
+    """A normalization of queries and keys.
+
+    It runs over each head with one weight for all ("head", Qwen 3) or one for each ("heads",
+    StableLM), or over all heads together ("whole", OLMo 2). `after_rope` normalizes what is
+    already turned.
+    """
+
+    norm: NormSpec
+    over: Literal["head", "heads", "whole"] = "head"
+    after_rope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +91,36 @@ class YarnScaling:
     truncate: bool = True
 
 
-RopeScaling: TypeAlias = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
+@dataclass(frozen=True, slots=True)
+class LongScaling:
+    """LongRoPE (Ding et al. 2024, arXiv:2402.13753): a factor for each frequency.
+
+    `long` takes over from `short` for texts of more than `original` tokens. As in transformers, a
+    key keeps the turn it got when it was written.
+    """
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    original: int
+    attention_factor: float
+
+
+RopeScaling: TypeAlias = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongScaling
 
 
 @dataclass(frozen=True, slots=True)
 class RopeSpec:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864) on the first `width` of a head.
 
-    `interleaved` pairs neighbours (GPT-J) instead of halves (GPT-NeoX, Llama).
+    `interleaved` pairs neighbours (GPT-J) instead of halves (GPT-NeoX, Llama). `backward` turns
+    the other way round (nanochat).
     """
 
     width: int
     theta: float
     scaling: RopeScaling | None = None
     interleaved: bool = False
+    backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +128,10 @@ class AttentionSpec:
     """Softmax attention with `heads` query heads in `kv_heads` groups (GQA, arXiv:2305.13245).
 
     `window` keys at most are seen, the query's own among them. `rope` None means that positions
-    come from elsewhere, for instance ALiBi (arXiv:2108.12409). `qk_norm` normalizes each head's
-    query and key. `cap` squashes scores by tanh (Gemma 2). `scale` None is 1 / sqrt(head_dim).
+    come from elsewhere, for instance ALiBi (arXiv:2108.12409). `bias` is of query, key and value,
+    `out_bias` of the projection back. `clip` bounds query, key and value (OLMo), `cap` squashes
+    scores by tanh (Gemma 2), `sinks` adds to each head a learned score that takes weight from all
+    keys (gpt-oss). `scale` None is 1 / sqrt(head_dim).
     """
 
     heads: int
@@ -105,40 +139,128 @@ class AttentionSpec:
     head_dim: int
     rope: RopeSpec | None = None
     window: int | None = None
-    qk_norm: NormSpec | None = None
+    qk_norm: QkNormSpec | None = None
     bias: bool = False
     out_bias: bool = False
+    clip: float | None = None
     cap: float | None = None
+    sinks: bool = False
     alibi: bool = False
     scale: float | None = None
+
+    @property
+    def key_width(self) -> int:
+        """Numbers cached as key by each key-value head."""
+        return self.head_dim
+
+    @property
+    def value_width(self) -> int:
+        """Numbers cached as value by each key-value head."""
+        return self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class LatentSpec:
+    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434).
+
+    Keys and values of all heads come from one latent of `kv_rank` numbers, and that with one
+    turned key of `rope.width` is all that is cached: one head whose value is part of its key.
+    `q_rank` None projects queries straight. A head's key has `nope_dim` unturned numbers beside
+    the turned ones, its value `value_dim`. `bias` is of the projections down and back.
+    """
+
+    heads: int
+    q_rank: int | None
+    kv_rank: int
+    nope_dim: int
+    value_dim: int
+    rope: RopeSpec
+    norm: NormSpec
+    bias: bool = False
+    scale: float | None = None
+    window: int | None = None
+    alibi: Literal[False] = False
+    kv_heads: Literal[1] = 1
+
+    @property
+    def key_width(self) -> int:
+        """Numbers cached of a position: its latent and its turned key."""
+        return self.kv_rank + self.rope.width
+
+    @property
+    def value_width(self) -> int:
+        """Nothing more: the value is the latent."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
 class MlpSpec:
     """The feed-forward block: down(act(gate(x)) * up(x)) if `gated`, else down(act(up(x))).
 
-    Gated linear units: Shazeer 2020, arXiv:2002.05202.
+    Gated linear units: Shazeer 2020, arXiv:2002.05202. `clamp` bounds what comes out of gate and
+    up, and then it is act(gate(x)) * (up(x) + 1) with a SiLU of slope `slope` (gpt-oss).
     """
 
     width: int
     activation: Activation = "silu"
     gated: bool = True
     bias: bool = False
+    clamp: float | None = None
+    slope: float = 1.0
 
 
-Mixer: TypeAlias = AttentionSpec
-"""What gathers from earlier positions. Latent attention (MLA) joins this union with its spec."""
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """How each token's K experts are found and weighed.
 
-Feed: TypeAlias = MlpSpec
-"""What recalls at each position. Mixtures of experts join this union with their spec."""
+    Router logits become scores by softmax over all experts or by sigmoid. The highest K are
+    chosen, after adding a learned `correction` where there is one (DeepSeek-V3), and only from the
+    `top_groups` best of `groups` equal groups; a group is as good as its best expert ("max") or its
+    two best together ("top2"). Their scores, made to sum to 1 if `normalize`, times `scale` weigh
+    the experts. `bias` is of the router's projection.
+    """
+
+    scores: Literal["softmax", "sigmoid"] = "softmax"
+    normalize: bool = False
+    scale: float = 1.0
+    bias: bool = False
+    correction: bool = False
+    groups: int = 1
+    top_groups: int = 1
+    group_score: Literal["max", "top2"] = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertsSpec:
+    """A mixture of `count` experts (Shazeer et al. 2017, arXiv:1701.06538), `active` a token.
+
+    `expert` is the shape of each; `shared` is an MLP that every token passes as well, weighed by a
+    sigmoid gate of its own if `shared_gate`.
+    """
+
+    count: int
+    active: int
+    expert: MlpSpec
+    router: RouterSpec
+    shared: MlpSpec | None = None
+    shared_gate: bool = False
+
+
+Mixer: TypeAlias = AttentionSpec | LatentSpec
+"""What gathers from earlier positions."""
+
+Feed: TypeAlias = MlpSpec | ExpertsSpec
+"""What recalls at each position."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
     """One layer: a mixer, a feed, and how norms and residuals wire them.
 
-    "pre" norms what goes in, "post" what comes out, "sandwich" both; "parallel" feeds both from
-    the one norm and adds both results. `residual_scale` multiplies what is added.
+    "pre" norms what goes in, "post" what comes out, "sandwich" both. "parallel" feeds mixer and
+    feed from one norm and adds both results, "twin" from a norm each. "after" norms the sum of
+    stream and result (the first Transformers). With `carry_normed` the residual is what the norm
+    made of the stream, not the stream (BLOOM's option). `residual_scale` multiplies what is added.
     """
 
     mixer: Mixer
@@ -146,25 +268,31 @@ class LayerSpec:
     norm: NormSpec
     wiring: Wiring = "pre"
     residual_scale: float = 1.0
+    carry_normed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A decoder: embedding, `layers`, `norm`, and a head over `vocab` ids.
 
-    `embed_scale` multiplies embeddings (Gemma), `logit_scale` the logits (Cohere, Granite), and
-    `logit_cap` squashes them by tanh (Gemma 2). `learned_positions` is the size of a table added
-    to the embeddings (GPT-2, OPT), whose first `position_offset` rows are unused. `tied` uses the
-    embedding as the head. `max_positions` is the context the model was made for.
+    `embed_scale` multiplies embeddings (Gemma), `embed_norm` norms them (BLOOM), `embed_width` is
+    their width where it differs from `hidden` and is projected to it and back (OPT-350m).
+    `learned_positions` is the size of a table added to them (GPT-2, OPT), whose first
+    `position_offset` rows are unused. `norm` None leaves the stream as it is (OPT-350m).
+    `logit_scale` multiplies the logits (Cohere, Granite), `logit_cap` squashes them by tanh
+    (Gemma 2). `tied` uses the embedding as the head. `max_positions` is the context the model was
+    made for.
     """
 
     vocab: int
     hidden: int
     layers: tuple[LayerSpec, ...]
-    norm: NormSpec
+    norm: NormSpec | None
     max_positions: int
     tied: bool = False
     embed_scale: float = 1.0
+    embed_norm: NormSpec | None = None
+    embed_width: int | None = None
     logit_scale: float = 1.0
     logit_cap: float | None = None
     head_bias: bool = False

@@ -27,7 +27,7 @@ class _Layer:
 
 
 class StaticCache:
-    """Rows of keys and values, [rows, G, slots, D] a layer.
+    """Rows of keys and values, [rows, G, slots, D] a layer, as wide as its mixer asks.
 
     Position p lives in slot p modulo the layer's slots. A layer that sees everything grows up to
     `context` slots and never wraps. A window layer stops at `window + slack` slots: as many tokens
@@ -48,9 +48,12 @@ class StaticCache:
         for layer in spec.layers:
             mixer = layer.mixer
             limit = context if mixer.window is None else min(context, mixer.window + slack)
-            shape = (rows, mixer.kv_heads, min(FIRST, limit), mixer.head_dim)
+            slots, widths = min(FIRST, limit), (mixer.key_width, mixer.value_width)
             # Zeros, since a slot that nobody may see still takes part in a product with zero.
-            k, v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+            k, v = (
+                torch.zeros((rows, mixer.kv_heads, slots, width), dtype=dtype, device=device)
+                for width in widths
+            )
             self._layers.append(_Layer(k, v, limit))
 
     def reserve(self, row: int, length: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..spec import Activation, AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec
+from ..spec import Activation, AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, QkNormSpec
 from .family import Family
 from .fields import Fields
 from .naming import NameMap
@@ -91,7 +91,7 @@ def _read(
             kv_heads,
             head_dim,
             rope=read_rope(fields, head_dim, max_positions),
-            qk_norm=norm if qk_norm else None,
+            qk_norm=QkNormSpec(norm) if qk_norm else None,
             bias=bias,
             out_bias=out_bias,
         ),

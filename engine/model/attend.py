@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ..cache.layout import KeyValue
-from ..spec import AttentionSpec
+from ..spec import Mixer
 from ..step import Segment
 
 Sight: TypeAlias = Tensor | Literal["all", "causal"]
@@ -17,7 +17,7 @@ Sight: TypeAlias = Tensor | Literal["all", "causal"]
 [R, 1, N, S], or with ALiBi the float bias [R, H, N, S] that is added to the scores."""
 
 
-def sight(spec: AttentionSpec, segment: Segment, kv: KeyValue) -> Sight:
+def sight(spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
     """Which keys each of a segment's queries sees.
 
     One rule serves padding, rings and rewound rows: a key is seen if its slot holds anything, it
@@ -56,22 +56,30 @@ def alibi_slopes(heads: int) -> Tensor:
     return torch.tensor(slopes)
 
 
-def attend(q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None = None) -> Tensor:
-    """softmax(q k^T * scale) v over the keys that are seen; q and result [R, H, N, D].
+def attend(
+    q: Tensor,
+    kv: KeyValue,
+    seen: Sight,
+    scale: float,
+    cap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """softmax(q k^T * scale) v over the keys that are seen, q [R, H, N, D] -> [R, H, N, Dv].
 
-    `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118).
+    `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
+    in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
-    if cap is not None:
-        return _attend_capped(q, kv, seen, scale, cap)
-    rows, heads, width, dim = q.shape
+    if cap is not None or sinks is not None:
+        return _attend_openly(q, kv, seen, scale, cap, sinks)
+    rows, heads, width, _ = q.shape
     groups = kv.k.shape[1]
     if width == 1 and not (isinstance(seen, Tensor) and seen.shape[1] > 1):
         # The H / G heads that share a key-value head become queries of that head, so that each
         # key is read from memory once: decoding is bound by that.
-        q = q.reshape(rows, groups, heads // groups, dim)
+        q = q.reshape(rows, groups, heads // groups, -1)
         mask = seen if isinstance(seen, Tensor) else None
         out = F.scaled_dot_product_attention(q, kv.k, kv.v, attn_mask=mask, scale=scale)
-        return out.reshape(rows, heads, 1, dim)
+        return out.reshape(rows, heads, 1, -1)
     return F.scaled_dot_product_attention(
         q,
         kv.k,
@@ -83,12 +91,16 @@ def attend(q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None
     )
 
 
-def _attend_capped(q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float) -> Tensor:
-    rows, heads, width, dim = q.shape
+def _attend_openly(
+    q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """The same with every score in the open, for what the fused kernels can't do."""
+    rows, heads, width, _ = q.shape
     groups, slots = kv.k.shape[1:3]
-    q = q.reshape(rows, groups, heads // groups * width, dim)
+    q = q.reshape(rows, groups, heads // groups * width, -1)
     scores = (q @ kv.k.transpose(-1, -2)).reshape(rows, heads, width, slots) * scale
-    scores = cap * torch.tanh(scores / cap)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     if isinstance(seen, Tensor) and seen.dtype == torch.bool:
         scores = scores.masked_fill(~seen, float("-inf"))
     elif isinstance(seen, Tensor):
@@ -96,6 +108,9 @@ def _attend_capped(q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: floa
     elif seen == "causal":
         later = torch.ones(width, slots, dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    if sinks is not None:
+        column = sinks.to(scores.dtype)[:, None, None].expand(rows, heads, width, 1)
+        scores = torch.cat((scores, column), dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)[..., :slots].to(q.dtype)
     weights = weights.reshape(rows, groups, heads // groups * width, slots)
-    return (weights @ kv.v).reshape(rows, heads, width, dim)
+    return (weights @ kv.v).reshape(rows, heads, width, -1)

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from torch import Tensor, cat
 
-from ..cache.layout import KeyValue, KVCache
-from ..spec import AttentionSpec, RopeSpec
-from ..step import Segment, Step
-from .attend import Sight, attend, sight
+from ..spec import AttentionSpec
+from ..step import Segment
+from .attend import attend
 from .linear import Linear
 from .norm import Norm
-from .rope import Turn, rotate
+from .passing import Pass
+from .rope import rotate
 from .source import Source
-
-
-@dataclass
-class Pass:
-    """What all layers of one forward pass share.
-
-    That is the step, the cache, and what needs computing only once: each rope's angles, and who
-    sees whom for each kind of attention.
-    """
-
-    step: Step
-    cache: KVCache
-    turns: dict[RopeSpec, Turn]
-    _sights: dict[tuple[Segment, int | None, int], Sight] = field(
-        default_factory=dict[tuple[Segment, int | None, int], Sight]
-    )
-
-    def sight(self, spec: AttentionSpec, segment: Segment, kv: KeyValue) -> Sight:
-        """Who sees whom in a segment, computed by the first layer of its kind."""
-        key = (segment, spec.window, spec.heads if spec.alibi else 0)
-        if key not in self._sights:
-            self._sights[key] = sight(spec, segment, kv)
-        return self._sights[key]
 
 
 class Attention:
@@ -50,25 +25,43 @@ class Attention:
         self.k = Linear(source, "k", hidden, keys, spec.bias)
         self.v = Linear(source, "v", hidden, keys, spec.bias)
         self.out = Linear(source, "out", queries, hidden, spec.out_bias)
-        norm = spec.qk_norm
-        self.q_norm = Norm(norm, source, "q_norm", spec.head_dim) if norm else None
-        self.k_norm = Norm(norm, source, "k_norm", spec.head_dim) if norm else None
+        self.q_norm = _qk_norm(spec, source, "q_norm", spec.heads)
+        self.k_norm = _qk_norm(spec, source, "k_norm", spec.kv_heads)
+        self.sinks = source.take("sinks", spec.heads) if spec.sinks else None
         self.scale = spec.scale if spec.scale is not None else spec.head_dim**-0.5
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
         """[T, M] -> [T, M]."""
         spec = self.spec
-        q = self.q(x).view(-1, spec.heads, spec.head_dim)  # [T, H, D]
-        k = self.k(x).view(-1, spec.kv_heads, spec.head_dim)  # [T, G, D]
-        v = self.v(x).view(-1, spec.kv_heads, spec.head_dim)
-        if self.q_norm and self.k_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if spec.clip is not None:
+            q, k, v = (part.clamp(-spec.clip, spec.clip) for part in (q, k, v))
+        after = spec.qk_norm is not None and spec.qk_norm.after_rope
+        q, k = self._heads(q, k, normed=not after)
         if spec.rope is not None:
             turn = shared.turns[spec.rope]
             q, k = rotate(q, turn, spec.rope), rotate(k, turn, spec.rope)
+        if after:
+            q, k = self._heads(q.flatten(1), k.flatten(1), normed=True)
+        v = v.view(-1, spec.kv_heads, spec.head_dim)
         shared.cache.write(self.layer, k, v, shared.step)
         gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
         return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
+
+    def _heads(self, q: Tensor, k: Tensor, normed: bool) -> tuple[Tensor, Tensor]:
+        """Queries and keys by head, [T, H, D] and [T, G, D]; normalized if that is due."""
+        spec = self.spec
+        norms = (self.q_norm, self.k_norm) if normed else (None, None)
+        whole = spec.qk_norm is not None and spec.qk_norm.over == "whole"
+        heads: list[Tensor] = []
+        for part, norm, count in zip((q, k), norms, (spec.heads, spec.kv_heads), strict=True):
+            if norm is not None and whole:
+                part = norm(part)
+            part = part.view(-1, count, spec.head_dim)
+            if norm is not None and not whole:
+                part = norm(part)
+            heads.append(part)
+        return heads[0], heads[1]
 
     def _gather(self, q: Tensor, segment: Segment, shared: Pass) -> Tensor:
         """One segment's rows attend to what they have cached, [R * N, H * D]."""
@@ -77,5 +70,16 @@ class Attention:
         seen = shared.sight(spec, segment, kv)
         own = q[segment.start : segment.stop]
         own = own.view(segment.rows, segment.width, spec.heads, spec.head_dim).transpose(1, 2)
-        out = attend(own, kv, seen, self.scale, spec.cap)  # [R, H, N, D]
+        out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)  # [R, H, N, D]
         return out.transpose(1, 2).reshape(-1, spec.heads * spec.head_dim)
+
+
+def _qk_norm(spec: AttentionSpec, source: Source, name: str, heads: int) -> Norm | None:
+    if spec.qk_norm is None:
+        return None
+    shapes = {
+        "head": (spec.head_dim,),
+        "heads": (heads, spec.head_dim),
+        "whole": (heads * spec.head_dim,),
+    }
+    return Norm(spec.qk_norm.norm, source, name, *shapes[spec.qk_norm.over])

@@ -9,9 +9,10 @@ from torch import Tensor
 from ..cache.layout import KVCache
 from ..spec import ModelSpec
 from ..step import Step
-from .attention import Pass
 from .block import Block
+from .linear import Linear
 from .norm import Norm
+from .passing import Pass
 from .rope import Rotary
 from .source import Scope, Source
 
@@ -21,18 +22,25 @@ class Decoder:
 
     def __init__(self, spec: ModelSpec, source: Source) -> None:
         self.spec = spec
-        self.embed = source.take("embed.weight", spec.vocab, spec.hidden)
-        self.positions = (
-            None
-            if spec.learned_positions is None
-            else source.take("positions.weight", spec.learned_positions, spec.hidden)
+        hidden, width = spec.hidden, spec.embed_width or spec.hidden
+        self.embed = source.take("embed.weight", spec.vocab, width)
+        self.embed_norm = (
+            Norm(spec.embed_norm, source, "embed_norm", width) if spec.embed_norm else None
         )
+        self.positions = (
+            source.take("positions.weight", spec.learned_positions, hidden)
+            if spec.learned_positions
+            else None
+        )
+        narrow = width != hidden
+        self.widen = Linear(source, "widen", width, hidden, False) if narrow else None
+        self.narrow = Linear(source, "narrow", hidden, width, False) if narrow else None
         self.blocks = tuple(
-            Block(layer, Scope(source, f"layers.{i}"), spec.hidden, i)
+            Block(layer, Scope(source, f"layers.{i}"), hidden, i)
             for i, layer in enumerate(spec.layers)
         )
-        self.norm = Norm(spec.norm, source, "norm", spec.hidden)
-        self.head = self.embed if spec.tied else source.take("head.weight", spec.vocab, spec.hidden)
+        self.norm = Norm(spec.norm, source, "norm", hidden) if spec.norm else None
+        self.head = self.embed if spec.tied else source.take("head.weight", spec.vocab, width)
         self.head_bias = source.take("head.bias", spec.vocab) if spec.head_bias else None
         self.rotaries = {rope: Rotary(rope, self.embed.device) for rope in spec.ropes()}
 
@@ -48,6 +56,10 @@ class Decoder:
         if self.spec.embed_scale != 1.0:
             # The scale is rounded to the model's dtype first, as the references do.
             x = x * torch.tensor(self.spec.embed_scale, dtype=x.dtype, device=x.device)
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
+        if self.widen is not None:
+            x = self.widen(x)
         if self.positions is not None:
             x = x + F.embedding(step.positions + self.spec.position_offset, self.positions)
         turns = {
@@ -61,7 +73,11 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the head answers to hidden states, [O, M] -> float32 [O, V]."""
-        logits = F.linear(self.norm(hidden), self.head, self.head_bias).float()
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        if self.narrow is not None:
+            hidden = self.narrow(hidden)
+        logits = F.linear(hidden, self.head, self.head_bias).float()
         if self.spec.logit_scale != 1.0:
             logits = logits * self.spec.logit_scale
         if self.spec.logit_cap is not None:

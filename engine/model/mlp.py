@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
@@ -12,25 +13,58 @@ from ..spec import Activation, MlpSpec
 from .linear import Linear
 from .source import Source
 
+
+def relu2(x: Tensor) -> Tensor:
+    """Squared ReLU (So et al. 2021, arXiv:2109.08668)."""
+    return F.relu(x).square()
+
+
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
+    "relu2": relu2,
 }
+"""Activations that have no weights."""
+
+
+class Xielu:
+    """xIELU (Huang & Schlag 2024, arXiv:2411.13010): two slopes learned for each layer."""
+
+    def __init__(self, source: Source) -> None:
+        self.beta, self.eps = source.take("act.beta"), source.take("act.eps")
+        self.above = F.softplus(source.take("act.alpha_p", 1))
+        self.below = self.beta + F.softplus(source.take("act.alpha_n", 1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[T, F] -> [T, F]."""
+        above = self.above * x * x + self.beta * x
+        below = (torch.expm1(torch.min(x, self.eps)) - x) * self.below + self.beta * x
+        return torch.where(x > 0, above, below)
 
 
 class Mlp:
     """down(act(gate(x)) * up(x)), or down(act(up(x))) without a gate."""
 
     def __init__(self, spec: MlpSpec, source: Source, hidden: int) -> None:
-        self.act = ACTIVATIONS[spec.activation]
+        self.spec = spec
+        self.act = Xielu(source) if spec.activation == "xielu" else ACTIVATIONS[spec.activation]
         self.gate = Linear(source, "gate", hidden, spec.width, spec.bias) if spec.gated else None
         self.up = Linear(source, "up", hidden, spec.width, spec.bias)
         self.down = Linear(source, "down", spec.width, hidden, spec.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[T, M] -> [T, M]."""
-        inner = self.up(x)  # [T, F]
-        inner = self.act(inner) if self.gate is None else self.act(self.gate(x)) * inner
-        return self.down(inner)
+        return self.down(self.neurons(x))
+
+    def neurons(self, x: Tensor) -> Tensor:
+        """How strongly each neuron answers to x, [T, M] -> [T, F]."""
+        inner = self.up(x)
+        if self.gate is None:
+            return self.act(inner)
+        if self.spec.clamp is None:
+            return self.act(self.gate(x)) * inner
+        gate = self.gate(x).clamp(max=self.spec.clamp)
+        inner = inner.clamp(-self.spec.clamp, self.spec.clamp)
+        return gate * torch.sigmoid(gate * self.spec.slope) * (inner + 1)

@@ -11,13 +11,16 @@ from .source import Source
 
 
 class Norm:
-    """RMS or layer normalization of x [..., width], as `NormSpec` says."""
+    """RMS or layer normalization of x [..., width], as `NormSpec` says.
 
-    def __init__(self, spec: NormSpec, source: Source, name: str, width: int) -> None:
+    Its weight has the given shape, [width] or, with a weight for each head, [H, width].
+    """
+
+    def __init__(self, spec: NormSpec, source: Source, name: str, *shape: int) -> None:
         self.spec = spec
-        self.weight = source.take(f"{name}.weight", width)
-        self.bias = source.take(f"{name}.bias", width) if spec.bias else None
-        if spec.offset:
+        self.weight = source.take(f"{name}.weight", *shape) if spec.weight else None
+        self.bias = source.take(f"{name}.bias", *shape) if spec.bias else None
+        if spec.offset and self.weight is not None:
             self.weight = self.weight.float() + spec.offset
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -26,11 +29,19 @@ class Norm:
         Sums run in float32 and the weight is applied in its own dtype, as the references do:
         this is where bfloat16 models would drift apart from them.
         """
+        over, eps = x.shape[-1:], self.spec.eps
+        plain = self.weight is None or self.weight.dim() == 1
+        if self.spec.kind == "layer" and plain:
+            return F.layer_norm(x, over, self.weight, self.bias, eps)
+        if x.dtype == torch.float32 and plain:
+            return F.rms_norm(x, over, self.weight, eps)
         if self.spec.kind == "layer":
-            return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.spec.eps)
-        if x.dtype == torch.float32:
-            return F.rms_norm(x, x.shape[-1:], self.weight, self.spec.eps)
-        wide = F.rms_norm(x.float(), x.shape[-1:], None, self.spec.eps)
-        if self.weight.dtype == torch.float32:
-            return (wide * self.weight).to(x.dtype)
+            wide = F.layer_norm(x.float(), over, None, None, eps)
+        else:
+            wide = F.rms_norm(x.float(), over, None, eps)
+        if self.weight is None:
+            return wide.to(x.dtype)
+        if self.spec.kind == "layer" or self.weight.dtype == torch.float32:
+            wide = wide * self.weight
+            return (wide if self.bias is None else wide + self.bias).to(x.dtype)
         return wide.to(x.dtype) * self.weight

@@ -11,7 +11,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..spec import DynamicScaling, LinearScaling, Llama3Scaling, RopeSpec, YarnScaling
+from ..spec import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongScaling,
+    RopeSpec,
+    YarnScaling,
+)
 
 Turn: TypeAlias = tuple[Tensor, Tensor]
 """cos and sin of a step's angles, [T, 1, width / 2] each."""
@@ -25,14 +32,20 @@ class Rotary:
         self.device = device
         self._frequencies = self._scaled()
         scaling = spec.scaling
-        self._amplitude = scaling.attention_factor if isinstance(scaling, YarnScaling) else 1.0
+        stretched = isinstance(scaling, YarnScaling | LongScaling)
+        self._amplitude = scaling.attention_factor if stretched else 1.0
 
     def turn(self, positions: Tensor, extents: Tensor, dtype: torch.dtype) -> Turn:
         """Cos and sin for tokens at `positions` [T] of texts that reach `extents` [T]."""
-        frequencies = self._frequencies
-        if isinstance(self.spec.scaling, DynamicScaling):
-            frequencies = self._dynamic(self.spec.scaling, extents)
+        frequencies, scaling = self._frequencies, self.spec.scaling
+        if isinstance(scaling, DynamicScaling):
+            frequencies = self._dynamic(scaling, extents)
+        elif isinstance(scaling, LongScaling):
+            factors = torch.tensor((scaling.short, scaling.long), device=self.device)
+            frequencies = frequencies / factors[(extents > scaling.original).long()]
         angles = positions[:, None].float() * frequencies
+        if self.spec.backward:
+            angles = -angles
         cos, sin = angles.cos() * self._amplitude, angles.sin() * self._amplitude
         return cos.to(dtype)[:, None], sin.to(dtype)[:, None]
 

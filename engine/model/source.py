@@ -13,8 +13,8 @@ class Source(Protocol):
     Whoever implements it (files, random numbers, shapes alone) raises where it can't comply.
     """
 
-    def take(self, name: str, *shape: int) -> Tensor:
-        """The weight called `name`."""
+    def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
+        """The weight called `name`, in the model's dtype or, if `exact`, as it is stored."""
         ...
 
 
@@ -25,6 +25,6 @@ class Scope:
         self._source = source
         self._prefix = prefix
 
-    def take(self, name: str, *shape: int) -> Tensor:
+    def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """The weight called `prefix.name`."""
-        return self._source.take(f"{self._prefix}.{name}", *shape)
+        return self._source.take(f"{self._prefix}.{name}", *shape, exact=exact)

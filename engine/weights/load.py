@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ... import ModelError
+from ..families.naming import Found
 from ..model.decoder import Decoder
 from .checkpoint import Checkpoint
 from .shards import Entry, Shard
@@ -18,7 +20,9 @@ DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "U8": torch.uint8,
 }
+"""What can be computed from; bytes are what packed formats unpack."""
 
 
 class WeightReader:
@@ -36,44 +40,71 @@ class WeightReader:
         self._taken: set[str] = set()
         self.parameters = 0
 
-    def take(self, name: str, *shape: int) -> Tensor:
+    def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
-        theirs, shard, entry = self._find(self._checkpoint.family.names.spelled(name))
-        if entry.shape != shape:
+        found = self._find(name)
+        places = [self._tensors[theirs] for theirs in found.names]
+        stored = [_mapped(place, theirs) for place, theirs in zip(places, found.names, strict=True)]
+        weight = stored[0] if found.cut is None else found.cut(stored)
+        if tuple(weight.shape) != shape:
+            shard, entry = places[0]
             raise ModelError(
-                f"`{shard.path}`: `{theirs}` has shape {list(entry.shape)}, "
-                f"but config.json implies {list(shape)}"
+                f"`{shard.path}`: `{found.names[0]}` has shape {list(entry.shape)}, "
+                f"but config.json implies {_implied(weight, entry, shape)}"
             )
-        self._taken.add(theirs)
+        self._taken.update(found.names)
         self.parameters += math.prod(shape)
-        stored = _mapped(shard, entry)
-        weight = stored.to(device=self.device, dtype=self.dtype)
-        if weight.data_ptr() != stored.data_ptr():
-            del stored
-            shard.forget(entry)
+        return self._own(weight, weight.dtype if exact else self.dtype, stored, places)
+
+    def _own(
+        self,
+        weight: Tensor,
+        dtype: torch.dtype,
+        stored: list[Tensor],
+        places: list[tuple[Shard, Entry]],
+    ) -> Tensor:
+        """The weight where and as it is computed with; pages it no longer needs are let go."""
+        weight = weight.to(device=self.device, dtype=dtype)
+        if weight.dim() == 2 and not (weight.is_contiguous() or weight.T.is_contiguous()):
+            weight = weight.contiguous()  # products would make this copy again and again
+        homes = {tensor.untyped_storage().data_ptr() for tensor in stored}
+        stored.clear()
+        if weight.untyped_storage().data_ptr() not in homes:
+            for shard, entry in places:
+                shard.forget(entry)
         return weight
 
     def refuse_rest(self) -> None:
         """Raise `ModelError` if the checkpoint holds weights that its config has no place for."""
-        names = self._checkpoint.family.names
+        names, spec = self._checkpoint.family.names, self._checkpoint.spec
         left = [n for n in self._tensors if n not in self._taken and not names.needless(n)]
-        if self._checkpoint.spec.tied:
-            left = [name for name in left if name != names.spelled("head.weight")]
+        if spec.tied:
+            left = [name for name in left if name != names.spelled("head.weight", spec.layers)]
         if left:
             raise ModelError(
                 f"`{self._checkpoint.folder}` holds {len(left)} weights that its config.json has "
                 f"no place for, such as `{left[0]}`"
             )
 
-    def _find(self, theirs: str) -> tuple[str, Shard, Entry]:
-        # Checkpoints of the bare stack, saved without its head, leave the first prefix out.
-        for name in (theirs, theirs.removeprefix("model.")):
-            if name in self._tensors:
-                return name, *self._tensors[name]
+    def _find(self, name: str) -> Found:
+        alternatives = self._checkpoint.family.names.find(name, self._checkpoint.spec.layers)
+        for found in alternatives:
+            # Checkpoints of the bare stack, saved without its head, leave the first prefix out.
+            bare = replace(found, names=tuple(n.partition(".")[2] for n in found.names))
+            for spelled in (found, bare):
+                if all(theirs in self._tensors for theirs in spelled.names):
+                    return spelled
         raise ModelError(
-            f"`{self._checkpoint.folder}` lacks the weight `{theirs}`",
+            f"`{self._checkpoint.folder}` lacks the weight `{alternatives[0].names[0]}`",
             hint="its config.json and its weights don't belong together, or a file is missing",
         )
+
+
+def _implied(weight: Tensor, entry: Entry, shape: tuple[int, ...]) -> str:
+    """What a stored tensor should have been: a shape, or rows within a fused one."""
+    if tuple(weight.shape) == entry.shape:
+        return str(list(shape))
+    return f"{list(shape)} within it, not {list(weight.shape)}"
 
 
 def load_decoder(
@@ -94,14 +125,23 @@ def load_decoder(
 def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """The dtype of the stored embedding; float64, which nobody computes in, becomes float32."""
     tensors = checkpoint.tensors()
-    embedding = tensors.get(checkpoint.family.names.spelled("embed.weight"))
-    _, entry = embedding or next(iter(tensors.values()))
-    dtype = DTYPES[entry.dtype]
-    return torch.float32 if dtype == torch.float64 else dtype
+    name = checkpoint.family.names.spelled("embed.weight", checkpoint.spec.layers)
+    for theirs in (name, name.partition(".")[2]):
+        if theirs in tensors:
+            dtype = DTYPES.get(tensors[theirs][1].dtype, torch.float32)
+            return torch.float32 if dtype == torch.float64 else dtype
+    return torch.float32
 
 
-def _mapped(shard: Shard, entry: Entry) -> Tensor:
-    dtype = DTYPES[entry.dtype]
+def _mapped(place: tuple[Shard, Entry], theirs: str) -> Tensor:
+    """A stored tensor as the file's own pages, in the dtype it is stored in."""
+    shard, entry = place
+    dtype = DTYPES.get(entry.dtype)
+    if dtype is None:
+        raise ModelError(
+            f"`{shard.path}`: `{theirs}` is stored as {entry.dtype}, which lmtool doesn't read",
+            hint=f"it reads {', '.join(DTYPES)}",
+        )
     if entry.begin == entry.end:
         return torch.empty(entry.shape, dtype=dtype)
     with warnings.catch_warnings():

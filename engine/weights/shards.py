@@ -16,8 +16,13 @@ from typing import Any, cast
 
 from ... import ModelError
 
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes an element of the dtypes that weights come in."""
+# fmt: off
+WIDTHS = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}
+# fmt: on
+"""Bytes an element of every dtype the format knows. Which of them are weights is seen later."""
 
 LARGEST_HEADER = 100_000_000
 LFS_POINTER = b"version https://git-lfs"

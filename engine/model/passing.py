@@ -1,0 +1,33 @@
+"""What all layers of one forward pass share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..cache.layout import KeyValue, KVCache
+from ..spec import Mixer, RopeSpec
+from ..step import Segment, Step
+from .attend import Sight, sight
+from .rope import Turn
+
+
+@dataclass
+class Pass:
+    """The step, the cache, and what needs computing only once.
+
+    That is each rope's angles, and who sees whom for each kind of attention.
+    """
+
+    step: Step
+    cache: KVCache
+    turns: dict[RopeSpec, Turn]
+    _sights: dict[tuple[Segment, int | None, int], Sight] = field(
+        default_factory=dict[tuple[Segment, int | None, int], Sight]
+    )
+
+    def sight(self, spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
+        """Who sees whom in a segment, computed by the first layer of its kind."""
+        key = (segment, spec.window, spec.heads if spec.alibi else 0)
+        if key not in self._sights:
+            self._sights[key] = sight(spec, segment, kv)
+        return self._sights[key]
