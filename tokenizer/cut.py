@@ -60,7 +60,8 @@ class Cutter:
         """A sound cut in `text` at most `longest` after `start`, as late as possible."""
         end = start + longest
         for width in (1 << 8, 1 << 11, longest - 1):
-            ends = [match.start() for match in _PLACES.finditer(text, end - width, end)]
+            since = max(start + 1, end - width)
+            ends = [match.start() for match in _PLACES.finditer(text, since, end)]
             for place in reversed(ends[-8:]):
                 if self.is_sound(text, place):
                     return place
@@ -73,7 +74,7 @@ def cut_text(text: str, cutter: Cutter, longest: int = LONG) -> Iterator[str]:
     if len(text) > 2 * longest and cutter.can_cut:
         while len(text) - start > 2 * longest:
             place = cutter.place(text, start, longest)
-            if place is None or place <= start:
+            if place is None:
                 break
             yield text[start:place]
             start = place

@@ -43,7 +43,7 @@ def locate(name: str, offline: bool = False, wanted: Wanted = MODEL) -> Path:
     if name == DEFAULT:
         return default_folder()
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         return path
     if not _REPOSITORY.fullmatch(name):
         raise ModelError(f"no such file or folder: `{name}`")

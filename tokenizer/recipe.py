@@ -83,8 +83,8 @@ class Recipe:
                 )
         if self.min_frequency < 0:
             raise UsageError(f"--min-frequency {self.min_frequency} is below zero")
-        if self.max_token_length is not None and self.max_token_length < 1:
-            raise UsageError(f"--max-token-length {self.max_token_length} is below one")
+        if self.max_token_length is not None and self.max_token_length < 2:
+            raise UsageError(f"--max-token-length {self.max_token_length} leaves nothing to merge")
 
 
 def empty_tokenizer(recipe: Recipe) -> tokenizers.Tokenizer:

@@ -58,12 +58,14 @@ def train(corpus: Corpus, recipe: Recipe, on_merge: OnMerge | None = None) -> Tr
     recipe.check()
     began = monotonic()
     tokenizer = empty_tokenizer(recipe)
+    longest = recipe.max_token_length
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocab_size,
         min_frequency=recipe.min_frequency,
         special_tokens=list(recipe.specials),
         initial_alphabet=sorted(ByteLevel.alphabet()),
-        max_token_length=recipe.max_token_length,
+        # The library's limit is the first length that it refuses.
+        max_token_length=None if longest is None else longest + 1,
         show_progress=on_merge is not None,
     )
     text = _Counted(corpus)
