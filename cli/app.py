@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .commands import count, detokenize, generate, tokenize
+from .commands import count, detokenize, doctor, generate, inspect, tokenize
 from .commands.train_tokenizer import train_tokenizer
 from .exits import Exit, explain_failure
 from .terminal import ColourChoice, Terminal
@@ -22,12 +22,16 @@ COMMANDS = {
     "tokenize": tokenize.tokenize,
     "detokenize": detokenize.detokenize,
     "count": count.count,
+    "inspect": inspect.inspect,
+    "doctor": doctor.doctor,
 }
 EPILOGS = {
     "generate": generate.EPILOG,
     "tokenize": tokenize.EPILOG,
     "detokenize": detokenize.EPILOG,
     "count": count.EPILOG,
+    "inspect": inspect.EPILOG,
+    "doctor": doctor.EPILOG,
 }
 
 app = typer.Typer(
@@ -103,4 +107,6 @@ def _one_line(text: str) -> str:
 def _help_hint(error: BaseException) -> str:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", None) or "lmtool"
+    if command == "lmtool generate" and "extra argument" in str(error):
+        return "put the prompt in quotes"
     return f"`{command} --help` lists what it takes"

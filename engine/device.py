@@ -49,6 +49,18 @@ def find_dtype(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def available_memory() -> int | None:
+    """Bytes of main memory that can be had without swapping, or None where that isn't known."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 def to_host(values: Tensor) -> list[Any]:
     """A tensor's values as Python numbers, in lists as deep as its shape."""
     return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -217,13 +217,14 @@ class RouterSpec:
     chosen, after adding a learned `correction` where there is one (DeepSeek-V3), and only from the
     `top_groups` best of `groups` equal groups; a group is as good as its best expert ("max") or its
     two best together ("top2"). Their scores, made to sum to 1 if `normalize`, times `scale` weigh
-    the experts. `bias` is of the router's projection.
+    the experts. `bias` is of the router's projection, which runs in float32 if `wide`.
     """
 
     scores: Literal["softmax", "sigmoid"] = "softmax"
     normalize: bool = False
     scale: float = 1.0
     bias: bool = False
+    wide: bool = False
     correction: bool = False
     groups: int = 1
     top_groups: int = 1

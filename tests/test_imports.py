@@ -34,10 +34,11 @@ LAYERS = (
     ("weights", "speculate"),
     ("loop",),
     ("session",),
-    ("score", "lens", "bench"),
+    ("score", "lens", "bench", "facts", "examine"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
-ENGINE_FILES_THAT_SEE_TEXT = ("engine.session", "engine.sampling.grammar")
+# `examine` checks that a vocabulary and an embedding belong together, so it must see both.
+ENGINE_FILES_THAT_SEE_TEXT = ("engine.session", "engine.sampling.grammar", "engine.examine")
 WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec")
 WITHOUT_TORCH += ("engine.cache.blocks",)
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}

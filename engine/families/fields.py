@@ -39,9 +39,26 @@ class Fields:
     """
 
     def __init__(self, config: dict[str, Any], where: str) -> None:
-        self._config = config
+        self._config = dict(config)
         self._taken: set[str] = set()
         self.where = where
+
+    def assume(self, **defaults: Any) -> None:
+        """What transformers takes for fields that the config doesn't mention; null is a mention."""
+        for name, value in defaults.items():
+            self._config.setdefault(name, value)
+
+    def respell(self, **names: str) -> None:
+        """Read fields by another spelling: `respell(num_experts="num_local_experts")`.
+
+        Raises `ModelError` if both spellings are there and differ.
+        """
+        for theirs, ours in names.items():
+            if theirs not in self._config:
+                continue
+            value = self._config.pop(theirs)
+            if self._config.setdefault(ours, value) != value:
+                raise self.wrong(theirs, value, f"what `{ours}` is: {self._config[ours]}")
 
     def has(self, name: str) -> bool:
         """Whether a field is there and not null."""
@@ -67,6 +84,13 @@ class Fields:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.wrong(name, value, "a whole number above zero")
+        return value
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """A whole number that may be zero; without a default the field must be there."""
+        value = self._value(name, ... if default is None else default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self.wrong(name, value, "a whole number")
         return value
 
     @overload

@@ -34,10 +34,10 @@ class Attention:
         """[T, M] -> [T, M]."""
         spec = self.spec
         q, k, v = self.q(x), self.k(x), self.v(x)
-        if spec.clip is not None:
-            q, k, v = (part.clamp(-spec.clip, spec.clip) for part in (q, k, v))
         after = spec.qk_norm is not None and spec.qk_norm.after_rope
         q, k = self._heads(q, k, normed=not after)
+        if spec.clip is not None:
+            q, k, v = (part.clamp(-spec.clip, spec.clip) for part in (q, k, v))
         if spec.rope is not None:
             turn = shared.turns[spec.rope]
             q, k = rotate(q, turn, spec.rope), rotate(k, turn, spec.rope)

@@ -45,6 +45,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
     Raises `ModelError`, saying what is missing, damaged or unsupported, and where.
     """
+    config = read_config(folder)
+    family = find_family(config, f"`{folder / CONFIG}`")
+    spec = family.spec(config, f"`{folder / CONFIG}`")
+    generation = read_json(folder / "generation_config.json", needed=False)
+    return Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises `ModelError` if there is no such folder or file."""
     if not folder.exists():
         raise ModelError(f"no such model folder: `{folder}`")
     if not folder.is_dir():
@@ -52,27 +61,42 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             f"`{folder}` is a file, not a model folder",
             hint=f"name the folder that holds {CONFIG}",
         )
-    config = _read_json(folder / CONFIG, needed=True)
-    family = find_family(config, f"`{folder / CONFIG}`")
-    spec = family.spec(config, f"`{folder / CONFIG}`")
-    generation = _read_json(folder / "generation_config.json", needed=False)
-    return Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
+    return read_json(folder / CONFIG, needed=True)
 
 
-def _open_shards(folder: Path) -> tuple[Shard, ...]:
+def read_places(folder: Path) -> dict[str, str] | None:
+    """Which shard holds which tensor, by the index; None for weights in a single file.
+
+    Raises `ModelError` if there are no weights that we read, or the index is damaged.
+    """
     index = folder / INDEX
-    if (folder / SINGLE).exists() and not index.exists():
-        return (open_shard(folder / SINGLE),)
     if not index.exists():
+        if (folder / SINGLE).exists():
+            return None
         raise _no_weights(folder)
-    weight_map = _read_json(index, needed=True).get("weight_map")
+    weight_map = read_json(index, needed=True).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"`{index}` has no weight_map", hint="download it again")
     places = cast("dict[str, Any]", weight_map)
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name:
             raise ModelError(f"`{index}` names a shard outside its folder: {name!r}")
-    names = sorted(set(cast("dict[str, str]", places).values()))
+    return places
+
+
+def unlisted(folder: Path, places: dict[str, str], shards: dict[str, Shard]) -> ModelError | None:
+    """The error if a shard lacks a tensor that the index says it holds."""
+    for tensor, name in places.items():
+        if name in shards and tensor not in shards[name].entries:
+            return ModelError(f"`{folder / name}` lacks `{tensor}`, which {INDEX} says it holds")
+    return None
+
+
+def _open_shards(folder: Path) -> tuple[Shard, ...]:
+    places = read_places(folder)
+    if places is None:
+        return (open_shard(folder / SINGLE),)
+    names = sorted(set(places.values()))
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise ModelError(
@@ -81,9 +105,8 @@ def _open_shards(folder: Path) -> tuple[Shard, ...]:
             hint="download them again",
         )
     shards = {name: open_shard(folder / name) for name in names}
-    for tensor, name in places.items():
-        if tensor not in shards[name].entries:
-            raise ModelError(f"`{folder / name}` lacks `{tensor}`, which {INDEX} says it holds")
+    if error := unlisted(folder, places, shards):
+        raise error
     return tuple(shards.values())
 
 
@@ -112,7 +135,8 @@ def _no_weights(folder: Path) -> ModelError:
     )
 
 
-def _read_json(path: Path, needed: bool) -> dict[str, Any]:
+def read_json(path: Path, needed: bool) -> dict[str, Any]:
+    """A file's JSON object; {} for one that is neither there nor `needed`."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

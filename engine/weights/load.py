@@ -38,13 +38,20 @@ class WeightReader:
         self._checkpoint = checkpoint
         self._tensors = checkpoint.tensors()
         self._taken: set[str] = set()
-        self.parameters = 0
+        self.sizes: dict[str, int] = {}
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all weights taken."""
+        return sum(self.sizes.values())
 
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
         found = self._find(name)
         places = [self._tensors[theirs] for theirs in found.names]
-        stored = [_mapped(place, theirs) for place, theirs in zip(places, found.names, strict=True)]
+        stored = [
+            self.stored(*place, theirs) for place, theirs in zip(places, found.names, strict=True)
+        ]
         weight = stored[0] if found.cut is None else found.cut(stored)
         if tuple(weight.shape) != shape:
             shard, entry = places[0]
@@ -53,8 +60,24 @@ class WeightReader:
                 f"but config.json implies {_implied(weight, entry, shape)}"
             )
         self._taken.update(found.names)
-        self.parameters += math.prod(shape)
+        self.sizes[name] = math.prod(shape)
         return self._own(weight, weight.dtype if exact else self.dtype, stored, places)
+
+    def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
+        """A tensor as the file's own pages, in the dtype it is stored in."""
+        dtype = readable(shard, entry, theirs)
+        if entry.begin == entry.end:
+            return torch.empty(entry.shape, dtype=dtype)
+        with warnings.catch_warnings():
+            # The map is read-only on purpose; torch warns because it can't express that.
+            warnings.filterwarnings("ignore", message=".*not writable")
+            flat = torch.frombuffer(
+                shard.bytes_of_file(),
+                dtype=dtype,
+                count=math.prod(entry.shape),
+                offset=entry.begin,
+            )
+        return flat.view(entry.shape)
 
     def _own(
         self,
@@ -133,24 +156,12 @@ def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return torch.float32
 
 
-def _mapped(place: tuple[Shard, Entry], theirs: str) -> Tensor:
-    """A stored tensor as the file's own pages, in the dtype it is stored in."""
-    shard, entry = place
+def readable(shard: Shard, entry: Entry, theirs: str) -> torch.dtype:
+    """A stored tensor's dtype. Raises `ModelError` for one that nothing is computed from."""
     dtype = DTYPES.get(entry.dtype)
     if dtype is None:
         raise ModelError(
             f"`{shard.path}`: `{theirs}` is stored as {entry.dtype}, which lmtool doesn't read",
             hint=f"it reads {', '.join(DTYPES)}",
         )
-    if entry.begin == entry.end:
-        return torch.empty(entry.shape, dtype=dtype)
-    with warnings.catch_warnings():
-        # The map is read-only on purpose; torch warns because it can't express that.
-        warnings.filterwarnings("ignore", message=".*not writable")
-        flat = torch.frombuffer(
-            shard.bytes_of_file(),
-            dtype=dtype,
-            count=math.prod(entry.shape),
-            offset=entry.begin,
-        )
-    return flat.view(entry.shape)
+    return dtype
