@@ -16,7 +16,25 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, TypeAlias
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"]
+Activation = Literal[
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "gelu_clipped",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "relu6",
+    "leaky_relu",
+    "xielu",
+    "mish",
+    "hardswish",
+    "laplace",
+    "tanh",
+    "sigmoid",
+    "sqrt_softplus",
+    "linear",
+]
 Wiring = Literal["pre", "post", "sandwich", "parallel", "twin", "after"]
 
 
@@ -113,7 +131,8 @@ class RopeSpec:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864) on the first `width` of a head.
 
     `interleaved` pairs neighbours (GPT-J) instead of halves (GPT-NeoX, Llama). `backward` turns
-    the other way round (nanochat).
+    the other way round (nanochat). `spread` is the width that the frequencies are spread over,
+    where it isn't `width` (an odd one is rounded up to whole pairs).
     """
 
     width: int
@@ -121,6 +140,19 @@ class RopeSpec:
     scaling: RopeScaling | None = None
     interleaved: bool = False
     backward: bool = False
+    spread: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlibiSpec:
+    """Positions as a penalty: each head's score falls by its slope with each step back.
+
+    Press et al. 2021, arXiv:2108.12409. `rounded` adds to each key its position times the slope in
+    bfloat16, whatever the model's dtype (Falcon): steps far into a text are then not quite alike.
+    """
+
+    slopes: tuple[float, ...]
+    rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +160,7 @@ class AttentionSpec:
     """Softmax attention with `heads` query heads in `kv_heads` groups (GQA, arXiv:2305.13245).
 
     `window` keys at most are seen, the query's own among them. `rope` None means that positions
-    come from elsewhere, for instance ALiBi (arXiv:2108.12409). `bias` is of query, key and value,
+    come from elsewhere, for instance `alibi`. `bias` is of query, key and value,
     `out_bias` of the projection back. `clip` bounds query, key and value (OLMo), `cap` squashes
     scores by tanh (Gemma 2), `sinks` adds to each head a learned score that takes weight from all
     keys (gpt-oss). `scale` None is 1 / sqrt(head_dim).
@@ -145,7 +177,7 @@ class AttentionSpec:
     clip: float | None = None
     cap: float | None = None
     sinks: bool = False
-    alibi: bool = False
+    alibi: AlibiSpec | None = None
     scale: float | None = None
 
     @property
@@ -179,7 +211,7 @@ class LatentSpec:
     bias: bool = False
     scale: float | None = None
     window: int | None = None
-    alibi: Literal[False] = False
+    alibi: None = None
     kv_heads: Literal[1] = 1
 
     @property
@@ -198,13 +230,15 @@ class MlpSpec:
     """The feed-forward block: down(act(gate(x)) * up(x)) if `gated`, else down(act(up(x))).
 
     Gated linear units: Shazeer 2020, arXiv:2002.05202. `clamp` bounds what comes out of gate and
-    up, and then it is act(gate(x)) * (up(x) + 1) with a SiLU of slope `slope` (gpt-oss).
+    up, and then it is act(gate(x)) * (up(x) + 1) with a SiLU of slope `slope` (gpt-oss). `bias` is
+    of all projections; `down_bias` says otherwise of the last where it isn't None.
     """
 
     width: int
     activation: Activation = "silu"
     gated: bool = True
     bias: bool = False
+    down_bias: bool | None = None
     clamp: float | None = None
     slope: float = 1.0
 

@@ -20,7 +20,7 @@ class Router:
         self.spec = spec
         self.linear = Linear(source, "router", hidden, count, spec.bias)
         if spec.wide:
-            self.linear.weight = self.linear.weight.float()
+            self.linear.widen()
         # Rounded, it could tip the balance between experts.
         self.correction = (
             source.take("router.correction", count, exact=True) if spec.correction else None

@@ -15,6 +15,11 @@ class Linear:
         self.weight = source.take(f"{name}.weight", outputs, inputs)
         self.bias = source.take(f"{name}.bias", outputs) if bias else None
 
+    def widen(self) -> None:
+        """Compute in float32 from now on."""
+        self.weight = self.weight.float()
+        self.bias = None if self.bias is None else self.bias.float()
+
     def __call__(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
         return F.linear(x, self.weight, self.bias)

@@ -116,10 +116,11 @@ class NaiveDecoder:
         self, xs: list[Vector], spec: AttentionSpec, name: str, reach: list[int]
     ) -> list[Vector]:
         def heads_of(x: Vector, which: str, count: int) -> list[Vector]:
-            flat = self.linear(x, f"{name}.{which}", spec.bias)
-            if spec.clip is not None:
-                flat = np.clip(flat, -spec.clip, spec.clip)
-            return np.split(flat, count)
+            return np.split(self.linear(x, f"{name}.{which}", spec.bias), count)
+
+        def clipped(vectors: list[Vector]) -> list[Vector]:
+            bound = np.inf if spec.clip is None else spec.clip
+            return [np.clip(v, -bound, bound) for v in vectors]
 
         def normed(vectors: list[Vector], which: str) -> list[Vector]:
             assert spec.qk_norm is not None
@@ -132,6 +133,7 @@ class NaiveDecoder:
         def placed(vectors: list[Vector], which: str, position: int) -> list[Vector]:
             if spec.qk_norm is not None and not spec.qk_norm.after_rope:
                 vectors = normed(vectors, which)
+            vectors = clipped(vectors)
             if spec.rope is not None:
                 vectors = [turned(v, spec.rope, position, reach[position]) for v in vectors]
             if spec.qk_norm is not None and spec.qk_norm.after_rope:
@@ -140,7 +142,7 @@ class NaiveDecoder:
 
         queries = [placed(heads_of(x, "q", spec.heads), "q", p) for p, x in enumerate(xs)]
         keys = [placed(heads_of(x, "k", spec.kv_heads), "k", p) for p, x in enumerate(xs)]
-        values = [heads_of(x, "v", spec.kv_heads) for x in xs]
+        values = [clipped(heads_of(x, "v", spec.kv_heads)) for x in xs]
         sinks = self.weights[f"{name}.sinks"] if spec.sinks else None
         out: list[Vector] = []
         for position in range(len(xs)):
@@ -279,15 +281,7 @@ def score(q: Vector, k: Vector, back: int, head: int, spec: AttentionSpec) -> fl
     value = float(q @ k) * (spec.head_dim**-0.5 if spec.scale is None else spec.scale)
     if spec.cap is not None:
         value = spec.cap * math.tanh(value / spec.cap)
-    return value - alibi_slope(head, spec.heads) * back if spec.alibi else value
-
-
-def alibi_slope(head: int, heads: int) -> float:
-    """The paper's slopes: a geometric row for powers of two, else filled up from the next one."""
-    power = 2 ** int(math.log2(heads))
-    if head < power:
-        return 2.0 ** (-8.0 * (head + 1) / power)
-    return 2.0 ** (-8.0 * (2 * (head - power) + 1) / (2 * power))
+    return value if spec.alibi is None else value - spec.alibi.slopes[head] * back
 
 
 def turned(x: Vector, rope: RopeSpec, position: int, reach: int) -> Vector:
