@@ -13,7 +13,8 @@ NEVER = float("-inf")
 
 def temperature(logits: Tensor, knob: Tensor) -> Tensor:
     """Sharpen below 1, flatten above; 0 is greedy and has its own path."""
-    return logits / knob
+    # Quotients stay finite: infinities would make NaN of what must be the likeliest, or barred.
+    return logits / knob.clamp(1e-30, 1e30)
 
 
 def top_k(logits: Tensor, knob: Tensor) -> Tensor:
@@ -33,7 +34,8 @@ def top_p(logits: Tensor, knob: Tensor) -> Tensor:
     """
     if bool((knob >= 1).all()):
         return logits
-    ordered, places = logits.sort(dim=-1, descending=True)
+    # Stable, or which of several equals stay would hang on the device and the number of rows.
+    ordered, places = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = torch.softmax(ordered, dim=-1)
     before = probabilities.cumsum(-1) - probabilities
     # The likeliest token has nothing before it, so it stays whatever p is.

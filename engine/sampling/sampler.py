@@ -71,6 +71,8 @@ def uniform(seed: int, sample: int, position: int) -> float:
 
 def _draw(logits: Tensor, draws: Sequence[Draw], rows: Sequence[int]) -> list[int]:
     numbers = [uniform(draws[r].sampling.seed, draws[r].sample, draws[r].position) for r in rows]
+    if logits.device.type == "mps":
+        logits = logits.cpu()  # which has the float64 that MPS lacks
     # float64: over a large vocabulary a float32 running sum loses the tail.
     heights = torch.softmax(logits.double(), dim=-1).cumsum(-1)
     targets = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
