@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..spec import Activation, AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, QkNormSpec
+from ..spec import AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, QkNormSpec
+from .activations import ACTIVATIONS
 from .family import Family
 from .fields import Fields
 from .naming import NameMap
@@ -31,16 +32,6 @@ NAMES = NameMap(
         "head": "lm_head",
     }
 )
-
-ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-}
-"""What configs call the activations that we have."""
 
 
 def read_llama(fields: Fields) -> ModelSpec:

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ..cache.layout import KeyValue
-from ..spec import Mixer
+from ..spec import AlibiSpec, Mixer
 from ..step import Segment
 
 Sight: TypeAlias = Tensor | Literal["all", "causal"]
@@ -24,7 +24,7 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
     isn't later than the query, and it is less than `window` positions back.
     """
     slots, window = kv.k.shape[2], spec.window
-    plain = kv.positions is None and (window is None or slots <= window) and not spec.alibi
+    plain = kv.positions is None and (window is None or slots <= window) and spec.alibi is None
     if plain and segment.width == 1:
         return "all"
     if plain and segment.width == slots:
@@ -37,23 +37,19 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
     seen = (back >= 0) & (keys[:, None, :] >= 0)
     if window is not None:
         seen &= back < window
-    if not spec.alibi:
+    if spec.alibi is None:
         return seen[:, None]
-    slopes = alibi_slopes(spec.heads).to(device)[:, None, None]
-    bias = torch.where(seen[:, None], -slopes * back[:, None], float("-inf"))
-    return bias.to(kv.k.dtype)
+    bias = _penalty(spec.alibi, queries[:, :, None], keys[:, None])
+    return torch.where(seen[:, None], bias, float("-inf")).to(kv.k.dtype)
 
 
-def alibi_slopes(heads: int) -> Tensor:
-    """Each head's penalty for a step back, float32 [H] (Press et al. 2021, arXiv:2108.12409).
-
-    For a power of two they are 2^(-8/H), 2^(-16/H), …; other counts take the missing ones from
-    every second slope of the next power, as the paper's code does.
-    """
-    power = 1 << (heads.bit_length() - 1)
-    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-    slopes += [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * (heads - power), 2)]
-    return torch.tensor(slopes)
+def _penalty(alibi: AlibiSpec, queries: Tensor, keys: Tensor) -> Tensor:
+    """What is added to scores of keys at positions [R, 1, S], for queries at [R, N, 1]."""
+    slopes = torch.tensor(alibi.slopes, device=keys.device)[:, None, None]
+    if not alibi.rounded:
+        return slopes * (keys - queries)[:, None]
+    slopes = slopes.bfloat16()
+    return (slopes * keys[:, None]).float() - (slopes * queries[:, None]).float()
 
 
 def attend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -19,12 +20,28 @@ def relu2(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def laplace(x: Tensor) -> Tensor:
+    """A squared ReLU made smooth and bounded (Ma et al. 2022, arXiv:2209.10655)."""
+    return (1 + torch.erf((x - 0.707107) / (0.282095 * math.sqrt(2)))) / 2
+
+
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_clipped": lambda x: F.gelu(x).clamp(-10, 10),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": F.relu,
     "relu2": relu2,
+    "relu6": F.relu6,
+    "leaky_relu": F.leaky_relu,
+    "mish": F.mish,
+    "hardswish": F.hardswish,
+    "laplace": laplace,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "sqrt_softplus": lambda x: F.softplus(x).sqrt(),
+    "linear": lambda x: x,
 }
 """Activations that have no weights."""
 
@@ -52,7 +69,8 @@ class Mlp:
         self.act = Xielu(source) if spec.activation == "xielu" else ACTIVATIONS[spec.activation]
         self.gate = Linear(source, "gate", hidden, spec.width, spec.bias) if spec.gated else None
         self.up = Linear(source, "up", hidden, spec.width, spec.bias)
-        self.down = Linear(source, "down", spec.width, hidden, spec.bias)
+        down_bias = spec.bias if spec.down_bias is None else spec.down_bias
+        self.down = Linear(source, "down", spec.width, hidden, down_bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[T, M] -> [T, M]."""

@@ -21,7 +21,9 @@ class Norm:
         self.weight = source.take(f"{name}.weight", *shape) if spec.weight else None
         self.bias = source.take(f"{name}.bias", *shape) if spec.bias else None
         if spec.offset and self.weight is not None:
-            self.weight = self.weight.float() + spec.offset
+            # The references add it in float32 to RMS weights, in the model's dtype to the others.
+            weight = self.weight.float() if spec.kind == "rms" else self.weight
+            self.weight = weight + spec.offset
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width], in x's dtype.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..cache.layout import KeyValue, KVCache
-from ..spec import Mixer, RopeSpec
+from ..spec import AlibiSpec, Mixer, RopeSpec
 from ..step import Segment, Step
 from .attend import Sight, sight
 from .rope import Turn
@@ -21,13 +21,13 @@ class Pass:
     step: Step
     cache: KVCache
     turns: dict[RopeSpec, Turn]
-    _sights: dict[tuple[Segment, int | None, int], Sight] = field(
-        default_factory=dict[tuple[Segment, int | None, int], Sight]
+    _sights: dict[tuple[Segment, int | None, AlibiSpec | None], Sight] = field(
+        default_factory=dict[tuple[Segment, int | None, AlibiSpec | None], Sight]
     )
 
     def sight(self, spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
         """Who sees whom in a segment, computed by the first layer of its kind."""
-        key = (segment, spec.window, spec.heads if spec.alibi else 0)
+        key = (segment, spec.window, spec.alibi)
         if key not in self._sights:
             self._sights[key] = sight(spec, segment, kv)
         return self._sights[key]

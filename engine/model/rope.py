@@ -30,6 +30,7 @@ class Rotary:
     def __init__(self, spec: RopeSpec, device: torch.device) -> None:
         self.spec = spec
         self.device = device
+        self._spread = spec.spread or spec.width
         self._frequencies = self._scaled()
         scaling = spec.scaling
         stretched = isinstance(scaling, YarnScaling | LongScaling)
@@ -51,7 +52,7 @@ class Rotary:
 
     def _plain(self, theta: Tensor | float) -> Tensor:
         exponents = torch.arange(0, self.spec.width, 2, device=self.device).float()
-        return 1.0 / theta ** (exponents / self.spec.width)
+        return 1.0 / theta ** (exponents / self._spread)
 
     def _scaled(self) -> Tensor:
         frequencies, scaling = self._plain(self.spec.theta), self.spec.scaling
@@ -65,7 +66,7 @@ class Rotary:
 
     def _dynamic(self, scaling: DynamicScaling, extents: Tensor) -> Tensor:
         """Each token's own frequencies, [T, width / 2]: the base grows with the text's length."""
-        width, factor = self.spec.width, scaling.factor
+        width, factor = self._spread, scaling.factor
         reach = extents.clamp(min=scaling.original).double() / scaling.original
         growth = (factor * reach - (factor - 1)) ** (width / (width - 2))
         return self._plain((self.spec.theta * growth).float()[:, None])
@@ -97,12 +98,12 @@ def _yarn(frequencies: Tensor, scaling: YarnScaling, spec: RopeSpec) -> Tensor:
     def dimension(circles: float) -> float:
         """The dimension that makes so many full circles over the original context."""
         span = math.log(scaling.original / (circles * 2 * math.pi))
-        return spec.width * span / (2 * math.log(spec.theta))
+        return (spec.spread or spec.width) * span / (2 * math.log(spec.theta))
 
     low, high = dimension(scaling.beta_fast), dimension(scaling.beta_slow)
     if scaling.truncate:
         low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, spec.width - 1)
+    low, high = max(low, 0), min(high, (spec.spread or spec.width) - 1)
     if low == high:
         high += 0.001
     places = torch.arange(spec.width // 2, device=frequencies.device).float()

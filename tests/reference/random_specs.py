@@ -15,6 +15,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import Tensor
 
 from lmtool.engine.spec import (
+    AlibiSpec,
     AttentionSpec,
     DynamicScaling,
     ExpertsSpec,
@@ -114,8 +115,10 @@ def attentions(draw: DrawFn) -> AttentionSpec:
     kv_heads = draw(st.integers(1, 3))
     head_dim = draw(st.sampled_from((4, 6, 10)))
     place = draw(st.sampled_from(("rope", "alibi", "none")))
+    heads = kv_heads * draw(st.integers(1, 3))
+    slopes = draw(st.lists(st.floats(0.01, 1), min_size=heads, max_size=heads))
     return AttentionSpec(
-        heads=kv_heads * draw(st.integers(1, 3)),
+        heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
         rope=draw(ropes(head_dim)) if place == "rope" else None,
@@ -126,7 +129,7 @@ def attentions(draw: DrawFn) -> AttentionSpec:
         clip=draw(st.sampled_from((None, 0.7))),
         cap=draw(st.sampled_from((None, 0.5, 5.0))),
         sinks=draw(st.booleans()),
-        alibi=place == "alibi",
+        alibi=AlibiSpec(tuple(slopes)) if place == "alibi" else None,
         scale=draw(st.sampled_from((None, 0.05, 1.0))),
     )
 
