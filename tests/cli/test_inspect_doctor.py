@@ -1,0 +1,72 @@
+"""`lmtool inspect` and `lmtool doctor` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from reference.random_checkpoints import Case
+
+Run = Callable[..., "CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    case = Case(
+        "qwen3",
+        "Qwen3",
+        {"head_dim": 16, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
+    )
+    folder = case.save(tmp_path_factory.mktemp("checkpoint"))
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n")
+    return folder
+
+
+def test_inspect_draws_the_stack(run_lmtool: Run, folder: Path) -> None:
+    done = run_lmtool("inspect", folder)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    text = done.stdout.decode()
+    for fact in ("qwen3, float32", "layers 1-2", "window 9", "layers 0", "6 heads in 2 groups"):
+        assert fact in text
+    assert "licence  apache-2.0" in text
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_inspect_json_is_one_object(run_lmtool: Run, folder: Path) -> None:
+    facts = json.loads(run_lmtool("inspect", folder, "--json", "-c", "100").stdout)
+    assert facts["family"] == "qwen3"
+    assert facts["memory"]["context"] == 100
+    assert [layer["count"] for layer in facts["spec"]["layers"]] == [1, 2]
+    assert facts["tokenizer"] is None
+
+
+def test_doctor_passes_a_sound_checkpoint(run_lmtool: Run, folder: Path) -> None:
+    done = run_lmtool("doctor", folder)
+    assert done.returncode == 0
+    assert b"all in place" in done.stdout
+    assert json.loads(run_lmtool("doctor", folder, "--json").stdout)["loads"] is True
+
+
+def test_doctor_exits_3_and_names_every_fault(run_lmtool: Run, tmp_path: Path) -> None:
+    folder = Case("llama", "Llama").save(tmp_path / "broken", max_shard_size="60KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    shards[0].unlink()
+    shards[1].write_bytes(shards[1].read_bytes()[:-7])
+    done = run_lmtool("doctor", folder)
+    assert done.returncode == 3
+    assert shards[0].name.encode() in done.stdout
+    assert b"cut short" in done.stdout
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["inspect", "doctor"])
+def test_nothing_there(run_lmtool: Run, command: str) -> None:
+    done = run_lmtool(command, "./nowhere")
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"error: ")
+    assert b"Traceback" not in done.stderr
