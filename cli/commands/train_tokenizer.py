@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ... import UsageError
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..sources import say_if_typing
 from ..terminal import Terminal
@@ -77,6 +78,8 @@ def train_tokenizer(
         max_token_length=max_token_length,
     )
     recipe.check()
+    if sample_bytes is not None and sample_bytes < 1:
+        raise UsageError(f"--sample-bytes {sample_bytes} is no text at all")
     check_folder(output)
     separators = (*specials, *(doc_separator or ()))
     paths = find_files(files or [STDIN])
