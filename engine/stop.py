@@ -32,13 +32,13 @@ class StopMatcher:
             shown, self._held = self._held + text, ""
             return shown
         held = self._held + text
-        found = [(held.find(stop), len(stop)) for stop in self._texts if stop in held]
+        found = [(held.find(stop) + len(stop), -len(stop)) for stop in self._texts if stop in held]
         if found:
-            # The leftmost match wins, and of those that start together the shortest, which was
-            # complete first.
-            begin, length = min(found)
+            # What is complete first wins, however the text is cut into tokens; of those that are
+            # complete together, the longest.
+            end, less = min(found)
             self._held, self.stopped = "", True
-            return held[: begin + length if self._keep else begin]
+            return held[: end if self._keep else end + less]
         cut = self._safe(held)
         self._held = held[cut:]
         return held[:cut]
