@@ -94,17 +94,18 @@ class Loop:
     def _prefill(self, sequence: Sequence, cache: StaticCache) -> Tensor:
         """Feed the prompt in chunks; the logits after its last token, [1, V]."""
         ids = self._request.ids
+        score = self._request.prompt_logprobs and not self.prompt  # once for all groups
         logits = torch.empty(0)
         for begin in range(0, len(ids), CHUNK):
             chunk = ids[begin : begin + CHUNK]
             sequence.cached = begin + len(chunk)
             cache.reserve(sequence.row, sequence.cached)
             wanted = "last" if sequence.cached == len(ids) else "none"
-            if self._request.prompt_logprobs:
+            if score:
                 wanted = "all"
             piece = Piece(sequence.row, begin, chunk, len(ids), wanted)
             logits = self._decoder(Step.of([piece], self._device), cache)
-            if self._request.prompt_logprobs:
+            if score:
                 self._score_prompt(begin, logits)
         return logits[-1:]
 
