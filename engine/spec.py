@@ -114,16 +114,28 @@ class LongScaling:
     """LongRoPE (Ding et al. 2024, arXiv:2402.13753): a factor for each frequency.
 
     `long` takes over from `short` for texts of more than `original` tokens. As in transformers, a
-    key keeps the turn it got when it was written.
+    key keeps the turn it got when it was written; or else, `afresh` (Phi-3), the whole text is
+    computed again as soon as it is longer.
     """
 
     short: tuple[float, ...]
     long: tuple[float, ...]
     original: int
     attention_factor: float
+    afresh: bool = False
 
 
-RopeScaling: TypeAlias = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongScaling
+@dataclass(frozen=True, slots=True)
+class ProportionalScaling:
+    """Only the `turning` fastest pairs of a head turn, but spread as if all did; / `factor`."""
+
+    turning: int
+    factor: float
+
+
+RopeScaling: TypeAlias = (
+    LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongScaling | ProportionalScaling
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +328,8 @@ class ModelSpec:
     `position_offset` rows are unused. `norm` None leaves the stream as it is (OPT-350m).
     `logit_scale` multiplies the logits (Cohere, Granite), `logit_cap` squashes them by tanh
     (Gemma 2). `tied` uses the embedding as the head. `max_positions` is the context the model was
-    made for.
+    made for. `drafters` layers more may be stored, which guess further ahead and aren't run
+    (DeepSeek-V3).
     """
 
     vocab: int
@@ -333,11 +346,19 @@ class ModelSpec:
     head_bias: bool = False
     learned_positions: int | None = None
     position_offset: int = 0
+    drafters: int = 0
 
     def ropes(self) -> frozenset[RopeSpec]:
         """The distinct rotary encodings of the stack; each needs its angles once a step."""
         found = (layer.mixer.rope for layer in self.layers)
         return frozenset(rope for rope in found if rope is not None)
+
+    def turning_points(self) -> frozenset[int]:
+        """Lengths at which a growing text is to be computed afresh, whatever is cached."""
+        scalings = (rope.scaling for rope in self.ropes())
+        return frozenset(
+            s.original + 1 for s in scalings if isinstance(s, LongScaling) and s.afresh
+        )
 
     def runs(self) -> Iterator[tuple[int, LayerSpec]]:
         """Neighbouring layers that are alike, as (how many, which)."""

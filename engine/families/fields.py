@@ -120,6 +120,16 @@ class Fields:
             raise self.wrong(name, value, f"one of {', '.join(among)}")
         return value
 
+    def entries(self, name: str, count: int) -> list[Any]:
+        """A list of so many entries."""
+        value = self._value(name, ...)
+        if not isinstance(value, list):
+            raise self.wrong(name, value, f"a list of {count}")
+        entries = cast("list[Any]", value)
+        if len(entries) != count:
+            raise ModelError(f"{self.where}: `{name}` has {len(entries)} entries, not {count}")
+        return entries
+
     def inside(self, name: str) -> Fields | None:
         """The fields within a field, or None where it is missing, null or empty."""
         value = self.take(name)

@@ -16,6 +16,7 @@ from ..spec import (
     LinearScaling,
     Llama3Scaling,
     LongScaling,
+    ProportionalScaling,
     RopeSpec,
     YarnScaling,
 )
@@ -60,6 +61,9 @@ class Rotary:
             return frequencies / scaling.factor
         if isinstance(scaling, Llama3Scaling):
             return _llama3(frequencies, scaling)
+        if isinstance(scaling, ProportionalScaling):
+            turning = torch.arange(len(frequencies), device=self.device) < scaling.turning
+            return frequencies * turning / scaling.factor
         if isinstance(scaling, YarnScaling):
             return _yarn(frequencies, scaling, self.spec)
         return frequencies
