@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ... import ModelError
-from ..families.naming import Found
+from ..families.naming import Found, Packing
 from ..model.decoder import Decoder
+from ..quant.mxfp4 import unpack_mxfp4
 from .checkpoint import Checkpoint
 from .shards import Entry, Shard
 
@@ -23,6 +25,10 @@ DTYPES = {
     "U8": torch.uint8,
 }
 """What can be computed from; bytes are what packed formats unpack."""
+
+
+UNPACK: dict[Packing, Callable[..., Tensor]] = {"mxfp4": unpack_mxfp4}
+"""What makes numbers of packed tensors, in a given dtype."""
 
 
 class WeightReader:
@@ -53,6 +59,8 @@ class WeightReader:
             self.stored(*place, theirs) for place, theirs in zip(places, found.names, strict=True)
         ]
         weight = stored[0] if found.cut is None else found.cut(stored)
+        if found.packing is not None:
+            weight = UNPACK[found.packing](*weight, self.dtype)
         if tuple(weight.shape) != shape:
             shard, entry = places[0]
             raise ModelError(
@@ -65,19 +73,7 @@ class WeightReader:
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor as the file's own pages, in the dtype it is stored in."""
-        dtype = readable(shard, entry, theirs)
-        if entry.begin == entry.end:
-            return torch.empty(entry.shape, dtype=dtype)
-        with warnings.catch_warnings():
-            # The map is read-only on purpose; torch warns because it can't express that.
-            warnings.filterwarnings("ignore", message=".*not writable")
-            flat = torch.frombuffer(
-                shard.bytes_of_file(),
-                dtype=dtype,
-                count=math.prod(entry.shape),
-                offset=entry.begin,
-            )
-        return flat.view(entry.shape)
+        return mapped(shard, entry, readable(shard, entry, theirs))
 
     def _own(
         self,
@@ -100,7 +96,7 @@ class WeightReader:
     def refuse_rest(self) -> None:
         """Raise `ModelError` if the checkpoint holds weights that its config has no place for."""
         names, spec = self._checkpoint.family.names, self._checkpoint.spec
-        left = [n for n in self._tensors if n not in self._taken and not names.needless(n)]
+        left = [n for n in self._tensors if n not in self._taken and not names.needless(n, spec)]
         if spec.tied:
             left = [name for name in left if name != names.spelled("head.weight", spec.layers)]
         if left:
@@ -154,6 +150,19 @@ def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
             dtype = DTYPES.get(tensors[theirs][1].dtype, torch.float32)
             return torch.float32 if dtype == torch.float64 else dtype
     return torch.float32
+
+
+def mapped(shard: Shard, entry: Entry, dtype: torch.dtype) -> Tensor:
+    """A tensor that is the file's own pages."""
+    if entry.begin == entry.end:
+        return torch.empty(entry.shape, dtype=dtype)
+    with warnings.catch_warnings():
+        # The map is read-only on purpose; torch warns because it can't express that.
+        warnings.filterwarnings("ignore", message=".*not writable")
+        flat = torch.frombuffer(
+            shard.bytes_of_file(), dtype=dtype, count=math.prod(entry.shape), offset=entry.begin
+        )
+    return flat.view(entry.shape)
 
 
 def readable(shard: Shard, entry: Entry, theirs: str) -> torch.dtype:

@@ -93,7 +93,7 @@ def open_shard(path: Path) -> Shard:
 def _entries(path: Path, header: bytes, data: int, size: int) -> dict[str, Entry]:
     try:
         parsed: Any = json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _untrue(path, f"its header is not JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise _untrue(path, "its header is not a JSON object")
@@ -118,6 +118,8 @@ def _entry(path: Path, name: str, row: Any, data: int) -> Entry:
         begin, end = row["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise _untrue(path, f"the entry of `{name}` is malformed") from error
+    if not isinstance(dtype, str):
+        raise _untrue(path, f"the entry of `{name}` is malformed")
     numbers = (*shape, begin, end)
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
         raise _untrue(path, f"the entry of `{name}` has a size that is no whole number")
