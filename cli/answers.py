@@ -139,16 +139,23 @@ class JsonWriter:
         if self.lines:
             self.news(0, "")
             return
-        objects = [self.describe(answer) for answer in self.answers]
-        self.sink.write(as_json(objects if len(objects) > 1 else objects[0], indent=2) + "\n")
+        objects = [_by_the_line(self.describe(answer)) for answer in self.answers]
+        document = "[\n" + ",\n".join(objects) + "\n]" if len(objects) > 1 else objects[0]
+        self.sink.write(document + "\n")
 
     def broken_off(self) -> None:
         """See `Writer`."""
 
 
-def as_json(value: Any, indent: int | None = None) -> str:
+def as_json(value: Any) -> str:
     """JSON that any reader takes: no NaN, whole characters as they are."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _by_the_line(value: Mapping[str, Any]) -> str:
+    """A JSON object with a line for each of its own keys, and no line breaks below that."""
+    entries = (f"  {as_json(key)}: {as_json(entry)}" for key, entry in value.items())
+    return "{\n" + ",\n".join(entries) + "\n}"
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,27 @@ import sys
 def main() -> None:
     """Run the command line and exit by the contract: errors become one line and a code."""
     try:
-        from .signals import Ended, end_now, watch_signals
-
-        _hold_standard_streams()
-        watch_signals()
-        try:
-            from .app import run
-
-            code = run(sys.argv[1:])
-        except Ended as ended:
-            code = ended.code
+        code = _run()
     except KeyboardInterrupt:
         code = 130
     if code >= 124:
-        # Torn down in the middle of its work, torch may take its time or crash.
-        end_now(code)
+        # Torn down in the middle of its work, torch may take its time or crash. What was written
+        # to stdout is out already.
+        os._exit(code)
     sys.exit(code)
+
+
+def _run() -> int:
+    from .signals import Ended, watch_signals
+
+    _hold_standard_streams()
+    watch_signals()
+    try:
+        from .app import run
+
+        return run(sys.argv[1:])
+    except Ended as ended:
+        return ended.code
 
 
 def _hold_standard_streams() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from .option_groups import ModelSettings
@@ -13,13 +12,11 @@ if TYPE_CHECKING:
 
 def open_session(model: ModelSettings) -> Session:
     """The checkpoint behind `-m`, loaded. Imports torch."""
-    if model.offline.value:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
     from ..engine.session import Session
     from ..tokenizer.locate import locate
 
     return Session.load(
-        locate(model.model.value),
+        locate(model.model.value, model.offline.value),
         device=model.device.value,
         dtype=model.dtype.value,
         context=model.ctx_size.value,

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from .. import ModelError
 from .options import Color, ColorWhen, Debug, Quiet, Verbose
 from .settings import Choice, Flag, Many, Number, Setting, Source, Text, Whole, declared_in, setting
 
+Bos = Literal["auto", "on", "off"]
+Special = Literal["text", "parse"]
+Overflow = Literal["error", "truncate-left"]
 LARGEST_SEED = (1 << 63) - 1
 
 
@@ -120,21 +123,21 @@ class PromptOptions:
             "--exact", help="Keep the final newline of a file or of stdin.", show_default=False
         ),
     ] = False
-    bos: Setting[str] = setting(
+    bos: Setting[Bos] = setting(
         "--bos",
         kind=Choice(("auto", "on", "off")),
         default="auto",
         metavar="WHEN",
         help="Begin-of-text token: auto (as the checkpoint has it), on or off.",
     )
-    special: Setting[str] = setting(
+    special: Setting[Special] = setting(
         "--special",
         kind=Choice(("text", "parse")),
         default="text",
         metavar="HOW",
         help="Special tokens written in the prompt: plain `text`, or `parse` them.",
     )
-    overflow: Setting[str] = setting(
+    overflow: Setting[Overflow] = setting(
         "--overflow",
         kind=Choice(("error", "truncate-left")),
         default="error",

@@ -7,13 +7,14 @@ the flag, the environment variable, the config file's key, the line of `-v` and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from .. import UsageError
 
 T = TypeVar("T")
+Name = TypeVar("Name", bound=str)
 T_co = TypeVar("T_co", covariant=True)
 
 Source = Literal[
@@ -105,28 +106,29 @@ class Whole:
         if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
             raise ValueError
         value = int(raw)
-        if isinstance(raw, float) and raw != value:
+        if isinstance(raw, float) and not raw.is_integer():
             raise ValueError
         _check_range(value, self.at_least, self.at_most)
         return value
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[Name]):
     """One of a few names."""
 
-    names: tuple[str, ...]
+    names: tuple[Name, ...]
 
     @property
     def says(self) -> str:
         """See `Kind`."""
         return f"{', '.join(self.names[:-1])} or {self.names[-1]}"
 
-    def accept(self, raw: object) -> str:
+    def accept(self, raw: object) -> Name:
         """See `Kind`."""
-        if raw not in self.names:
-            raise ValueError
-        return cast("str", raw)
+        for name in self.names:
+            if name == raw:
+                return name
+        raise ValueError
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,7 @@ class Many(Generic[T]):
 
     def accept(self, raw: object) -> tuple[T, ...]:
         """See `Kind`."""
-        several = isinstance(raw, Sequence) and not isinstance(raw, str)
-        items = cast("Sequence[object]", raw) if several else [raw]
+        items = cast("list[object]", raw) if isinstance(raw, list) else [raw]
         return tuple(self.kind.accept(item) for item in items)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 GRACE_S = 1.0
 """How long the main thread may take to notice a signal before the process ends without it."""
@@ -55,7 +53,7 @@ def watch_signals() -> None:
 
 
 @contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
+def time_limit(seconds: float | None) -> Generator[None]:
     """Raise `TimeUp` in the block once `seconds` have passed, whatever it is doing."""
     if seconds is None or not hasattr(signal, "setitimer"):
         yield
@@ -67,13 +65,6 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def end_now(code: int) -> NoReturn:
-    """Leave without the interpreter's farewell. What was written to stdout is out already."""
-    with suppress(Exception):
-        sys.stderr.flush()
-    os._exit(code)
 
 
 def exit_code(number: int) -> int:
@@ -104,5 +95,7 @@ def _watch(heard: int) -> None:
         since = time.monotonic() - 0.05
         while fatal and _Notice.at < since:
             if time.monotonic() > since + GRACE_S:
+                if exit_code(fatal[0]) == 124:
+                    os.write(2, b"error: timed out; give --timeout more seconds\n")
                 os._exit(exit_code(fatal[0]))
             time.sleep(0.02)

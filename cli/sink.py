@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +10,9 @@ from typing import Protocol
 from .. import LmtoolError
 from .signals import Ended
 from .terminal import Terminal
+
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of stdout. Opened as a file, a redirected one would be emptied or replaced."""
 
 
 class Sink(Protocol):
@@ -50,18 +53,18 @@ class _Held:
 
 
 @contextmanager
-def open_sink(path: Path | None, terminal: Terminal) -> Iterator[Sink]:
-    """The sink for `path`, or stdout for None.
+def open_sink(path: Path | None, terminal: Terminal) -> Generator[Sink]:
+    """The sink for `path`, or stdout for None and whatever else means it.
 
     A file takes its place when the block ends well. If a person ends it (Ctrl-C, SIGTERM), what
     was written so far is put beside it as `PATH.partial`; after an error nothing is left. Raises
     `LmtoolError` early where nothing could be written, or once the disk refuses.
     """
-    if path is None:
+    if path is None or str(path) in STDOUT:
         yield _Stdout(terminal)
         return
     _check_target(path)
-    if path.exists() and not path.is_file():
+    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
         try:
             yield _Stream(path)
         except BrokenPipeError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
@@ -20,14 +20,14 @@ from ..option_groups import (
 )
 from ..options import open_terminal
 from ..prompt import PendingPrompt, argument_text, open_prompt, parse_ids
-from ..settings import listed
+from ..settings import Setting, listed
 from ..signals import TimeUp, time_limit
 from ..sink import Sink, open_sink
 from ..terminal import ClosedPipeError, StdoutError, Terminal
 
 if TYPE_CHECKING:
     from ...engine.request import Request
-    from ...engine.session import Generation, Overflow, Session
+    from ...engine.session import Generation, Session
 
 EPILOG = """Examples:
 
@@ -47,16 +47,6 @@ class Job:
     sampling: SamplingSettings
     stops: StopSettings
     output: OutputOptions
-
-    @property
-    def format(self) -> str:
-        """text, json or jsonl. Raises `UsageError` where --json and --format contradict."""
-        chosen = self.output.format
-        if not self.output.json:
-            return chosen.value
-        if chosen.source == "command line" and chosen.value != "json":
-            raise UsageError(f"`--json` contradicts `--format {chosen.value}`")
-        return "json"
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -80,8 +70,9 @@ def generate(
     The text streams to stdout as it is decoded; everything else is said on stderr.
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
+    output = _with_json(output)
     job = Job(prompt, model, sampling, stops, output)
-    format, stop_texts = job.format, job.stop_texts()
+    stop_texts = job.stop_texts()
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
         session = open_session(model)
@@ -105,19 +96,29 @@ def generate(
         )
         tell_settings(terminal, describe)
         answers = [Answer() for _ in range(request.samples)]
-        writer = _writer(job, format, sink, answers, describe, terminal)
+        writer = _writer(job, sink, answers, describe, terminal)
         try:
             code = _answer(generation, answers, writer, describe.has_text)
         finally:
             # Whatever ended it, the seed is what it takes to have this text again.
             if chosen.seed.source == "random" and not terminal.verbosity:
                 terminal.note(f"seed: {chosen.seed.value}")
-        if format == "text" and request.logprobs is not None:
+        if output.format.value == "text" and request.logprobs is not None:
             tell_logprobs(terminal, describe, answers)
         tell_outcome(terminal, describe, answers)
         if output.timings.value:
             tell_timings(terminal, generation.timings)
     return code
+
+
+def _with_json(output: OutputOptions) -> OutputOptions:
+    """`output` with --json read as --format json. Raises `UsageError` where the two contradict."""
+    chosen = output.format
+    if not output.json:
+        return output
+    if chosen.source == "command line" and chosen.value != "json":
+        raise UsageError(f"`--json` contradicts `--format {chosen.value}`")
+    return replace(output, format=Setting("json", "command line"))
 
 
 def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Terminal) -> Prompt:
@@ -136,8 +137,7 @@ def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Termin
     else:
         ids = tokenizer.encode(text, bos=job.prompt.bos.value, special=job.prompt.special.value)
     most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
-    overflow = cast("Overflow", job.prompt.overflow.value)
-    kept, dropped = session.fit(ids, most, overflow)
+    kept, dropped = session.fit(ids, most, job.prompt.overflow.value)
     if dropped:
         terminal.warn(
             f"the prompt's first {dropped} of {len(ids)} tokens are left out, "
@@ -192,12 +192,12 @@ def _request(
 
 def _writer(
     job: Job,
-    format: str,
     sink: Sink,
     answers: list[Answer],
     describe: Describer,
     terminal: Terminal,
 ) -> Writer:
+    format = job.output.format.value
     if format != "text":
         return JsonWriter(sink, answers, describe, lines=format == "jsonl")
     opening = ""

@@ -1,0 +1,149 @@
+"""Runs lmtool's command line with a scripted model behind it: in this process, or in a child."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reference.scripted_model import Script, opener
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+    request: Any = None
+    """What the engine was asked."""
+    model: Any = None
+    """The model settings that it was opened with."""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def fails(self, code: int, *parts: str) -> None:
+        """It ended with `code`, with one line on stderr that has `parts`, and nothing else."""
+        assert (self.code, self.out) == (code, ""), self
+        assert self.err.startswith("error: "), self
+        assert self.err.count("\n") == 1, self
+        for part in parts:
+            assert part in self.err, self
+
+
+@contextmanager
+def stdin_holding(data: bytes) -> Iterator[None]:
+    """Standard input is a file with `data` while the block runs."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        kept = os.dup(0)
+        os.dup2(file.fileno(), 0)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def generate(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> Run:
+    """`generate("Once", "--temp", "1", script=Script(…), stdin=b"…", LMTOOL_TOP_K="5")`.
+
+    Runs in this process, with no settings of the user's in sight and an empty stdin.
+    """
+    for name in os.environ:
+        if name.startswith("LMTOOL_") or name in ("NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def run(
+        *arguments: str, script: Script | None = None, stdin: bytes = b"", **environ: str
+    ) -> Ran:
+        from lmtool.cli import app
+
+        stand_in = opener(script or Script())
+        monkeypatch.setattr("lmtool.cli.commands.generate.open_session", stand_in)
+        with monkeypatch.context() as scope, stdin_holding(stdin):
+            for name, value in environ.items():
+                scope.setenv(name, value)
+            capfdbinary.readouterr()
+            code = app.run(["generate", *arguments])
+        caught = capfdbinary.readouterr()
+        return Ran(
+            code,
+            caught.out.decode(),
+            caught.err.decode(),
+            stand_in.session.request,
+            getattr(stand_in, "model", None),
+        )
+
+    return run
+
+
+@dataclass
+class Child:
+    """How to start `lmtool` with a scripted model as a process of its own."""
+
+    environ: dict[str, str]
+    diary: Path
+
+    def reached(self, word: str, times: int = 1) -> None:
+        """Wait until the model has begun with `word`, `loading` or `token`, so many times."""
+        for _ in range(3000):
+            if self.diary.exists() and self.diary.read_text().split().count(word) >= times:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{word} was never reached")
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "reference.scripted_model"]
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """The process, its output in pipes and its stdin empty unless `options` say otherwise."""
+        self.diary.unlink(missing_ok=True)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+        options = {**streams, "stderr": subprocess.PIPE, "env": self.environ, **options}
+        return subprocess.Popen([*self.command, *arguments], **options)
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """The finished process; stdin is empty unless `options` say otherwise."""
+        options = {"env": self.environ, "capture_output": True, "timeout": 60, **options}
+        if "stdin" not in options:
+            options.setdefault("input", b"")
+        return subprocess.run([*self.command, *arguments], check=False, **options)
+
+
+@pytest.fixture
+def scripted(lmtool_environ: dict[str, str], tmp_path_factory: Any) -> Callable[..., Child]:
+    """`scripted(endless=True, token_s=0.1)`: a `Child` whose model follows that `Script`."""
+
+    def make(**script: Any) -> Child:
+        diary = tmp_path_factory.mktemp("diary") / "diary"
+        script["diary"] = str(diary)
+        return Child(
+            lmtool_environ | {"PYTHONPATH": str(TESTS), "SCRIPT": json.dumps(script)}, diary
+        )
+
+    return make

@@ -1,0 +1,207 @@
+"""A session that says what it is told to, without torch: for tests of what is around a model.
+
+`python -m reference.scripted_model generate …` is `lmtool generate …` with such a model behind it.
+The environment variable SCRIPT holds a `Script` as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+EOS = 0
+
+
+@dataclass
+class Script:
+    """What the model does. `texts` are the tokens of each sample in turn, the last one repeating.
+
+    `endless` repeats the tokens for ever; `load_s` and `token_s` are how long things take.
+    """
+
+    texts: Sequence[Sequence[str]] = ((" there", " was", " a", " fox"),)
+    endless: bool = False
+    load_s: float = 0.0
+    token_s: float = 0.0
+    context: int = 100
+    defaults: dict[str, Any] = field(default_factory=dict[str, Any])
+    has_tokenizer: bool = True
+    bos: bool = False
+    fails_with: str | None = None
+    """The name of an error class of lmtool's that ends the text where the tokens end."""
+    stubborn: bool = False
+    """Never notices a signal, as a long matrix product doesn't."""
+    diary: str | None = None
+    """A file that gets a line `loading` and `token` whenever one of these begins."""
+
+    def note(self, word: str) -> None:
+        if self.diary:
+            with open(self.diary, "a") as file:
+                file.write(word + "\n")
+
+
+class ScriptedTokenizer:
+    """One token a character, its id the code point; BOS is 1 and EOS is 0."""
+
+    def __init__(self, bos: bool) -> None:
+        self.bos_id = 1 if bos else None
+        self.eos_ids = frozenset({EOS})
+
+    def encode(self, text: str, bos: str = "auto", special: str = "text") -> list[int]:
+        first = [1] if bos == "on" or (bos == "auto" and self.bos_id) else []
+        return first + [ord(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(id) for id in ids if id > 1)
+
+    def token_text(self, id: int) -> str:
+        return f"<{id}>" if id <= 1 else chr(id)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Stands for ModelCard, whose module needs torch."""
+
+    name: str = "scripted"
+    path: str = "/models/scripted"
+    family: str = "none"
+    parameters: int = 1234
+    dtype: str = "float32"
+    quant: str | None = None
+
+
+class ScriptedSession:
+    """Behaves as `Session` does, and keeps the last request for a test to look at."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.tokenizer = ScriptedTokenizer(script.bos) if script.has_tokenizer else None
+        self.context = script.context
+        self.eos = frozenset({EOS})
+        self.defaults = script.defaults
+        self.card = Card()
+        self.request: Any = None
+
+    def fit(
+        self, ids: Sequence[int], max_new: int | None, overflow: str
+    ) -> tuple[tuple[int, ...], int]:
+        from lmtool import InputError
+
+        if not ids:
+            raise InputError("the prompt is empty")
+        dropped = max(0, len(ids) - self.context + 1)
+        if dropped and overflow == "error":
+            raise InputError(f"the prompt has {len(ids)} tokens, the context {self.context}")
+        return tuple(ids[dropped:]), dropped
+
+    def generate(self, request: Any) -> Any:
+        from lmtool.engine.request import PromptToken, Timings
+
+        self.request = request
+        timings = Timings(load_s=0.5, prompt_tokens=len(request.ids), prefill_s=0.25)
+        prompt: list[PromptToken] = []
+        tokens = self._tokens(request, timings, prompt)
+        return _Generation(timings, prompt, tokens)
+
+    def _tokens(self, request: Any, timings: Any, prompt: list[Any]) -> Iterator[Any]:
+        from lmtool.engine.request import Candidate, PromptToken, Token
+
+        def top(id: int) -> tuple[Candidate, ...]:
+            return (Candidate(id, -0.5), Candidate(ord("z"), -1.5))[: request.logprobs or 0]
+
+        if request.prompt_logprobs:
+            for place, id in enumerate(request.ids):
+                prompt.append(PromptToken(id, -1.0 if place else None, top(id) if place else ()))
+        live = list(range(request.samples))
+        step = 0
+        while live:
+            for sample in list(live):
+                self.script.note("token")
+                texts = self.script.texts[min(sample, len(self.script.texts) - 1)]
+                if self.script.token_s:
+                    self._wait(self.script.token_s)
+                if self.script.fails_with and step >= len(texts):
+                    self._fail(self.script.fails_with)
+                last = step + 1 == request.max_new
+                ended = not self.script.endless and step + 1 >= len(texts)
+                finish = "length" if last else None
+                if ended and not self.script.fails_with:
+                    finish = finish or "eos"
+                text = texts[step % len(texts)]
+                timings.decoded_tokens += 1
+                timings.decode_s += 0.1
+                id = ord(text[-1]) if text else EOS
+                logprob = -0.5 if request.logprobs is not None else None
+                yield Token(sample, id, text, logprob, top(id), finish)
+                if finish:
+                    live.remove(sample)
+            step += 1
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if self.script.stubborn:  # one call that runs for minutes
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    def _fail(self, name: str) -> None:
+        if name == "MemoryError":
+            raise MemoryError
+        import lmtool
+
+        raise getattr(lmtool, name)("it broke", hint="mend it")
+
+
+@dataclass
+class _Generation:
+    timings: Any
+    prompt: list[Any]
+    tokens: Iterator[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.tokens
+
+
+def opener(script: Script) -> Any:
+    """What stands in for `open_session`; `opener.session` is what it opened last."""
+
+    def open_session(model: Any) -> ScriptedSession:
+        script.note("loading")
+        time.sleep(script.load_s)
+        open_session.session = ScriptedSession(script)  # type: ignore[attr-defined]
+        open_session.model = model  # type: ignore[attr-defined]
+        return open_session.session  # type: ignore[attr-defined]
+
+    open_session.session = SimpleNamespace(request=None)  # type: ignore[attr-defined]
+    return open_session
+
+
+def main() -> None:
+    """Run lmtool's command line on the script in SCRIPT."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(
+        "lmtool", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["lmtool"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    from lmtool.cli import entry
+    from lmtool.cli.commands import generate
+
+    script = Script(**json.loads(os.environ.get("SCRIPT", "{}")))
+    generate.open_session = opener(script)
+    entry.main()
+
+
+if __name__ == "__main__":
+    main()
