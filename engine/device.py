@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from errno import ENOMEM
 from typing import Any
 
 import torch
@@ -39,7 +40,14 @@ def find_device(name: str) -> torch.device:
     if not available[kind]:
         usable = [other for other, there in available.items() if there]
         raise UsageError(f"this machine has no {kind} device", hint=f"it has {', '.join(usable)}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no such device: {name}", hint=f"`{kind}:0` is the first") from error
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if device.index is not None and device.index >= count:
+        raise UsageError(f"no such device: {name}", hint=f"the last one is {kind}:{count - 1}")
+    return device
 
 
 def find_dtype(name: str) -> torch.dtype | None:
@@ -74,9 +82,17 @@ def memory_errors(doing: str) -> Generator[None, None, None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(doing) from error
     except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+        if any(sign in str(error) for sign in _SIGNS):
             raise _out_of_memory(doing) from error
         raise
+    except OSError as error:
+        if error.errno == ENOMEM:  # a file can't be mapped
+            raise _out_of_memory(doing) from error
+        raise
+
+
+_SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
+"""What torch's errors say on Linux, on Windows, and of devices."""
 
 
 def _out_of_memory(doing: str) -> OutOfMemoryError:

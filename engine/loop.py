@@ -55,8 +55,9 @@ class Loop:
         Whoever iterates may set a sequence's `finish` to end it early.
         Raises `ModelError` if the logits turn out not to be numbers.
         """
-        for first in range(0, self._request.samples, ROWS):
-            count = min(ROWS, self._request.samples - first)
+        samples = self._request.samples if self._request.max_new != 0 else 1  # all alike: none
+        for first in range(0, samples, ROWS):
+            count = min(ROWS, samples - first)
             yield from self._run_group(
                 [Sequence(self._request, first + row, row) for row in range(count)]
             )
@@ -77,7 +78,7 @@ class Loop:
             sequence.cached = sequences[0].cached
         self._timings.prefill_s += perf_counter() - began
         self._timings.prompt_tokens += len(self._request.ids)
-        running = sequences
+        running = [] if self._request.max_new == 0 else sequences
         logits = logits.expand(len(running), -1)
         while running:
             began = perf_counter()
@@ -104,7 +105,7 @@ class Loop:
             if score:
                 wanted = "all"
             piece = Piece(sequence.row, begin, chunk, len(ids), wanted)
-            logits = self._decoder(Step.of([piece], self._device), cache)
+            logits = self._run([piece], cache)
             if score:
                 self._score_prompt(begin, logits)
         return logits[-1:]
@@ -116,15 +117,20 @@ class Loop:
             cache.reserve(sequence.row, sequence.length)
             pieces.append(Piece(sequence.row, sequence.cached, sequence.pending, sequence.length))
             sequence.cached = sequence.length
-        return self._decoder(Step.of(pieces, self._device), cache)
+        return self._run(pieces, cache)
 
-    def _choose(self, logits: Tensor, running: list[Sequence]) -> list[Emission]:
+    def _run(self, pieces: list[Piece], cache: StaticCache) -> Tensor:
+        """The wanted logits of one step, and they are numbers."""
+        logits = self._decoder(Step.of(pieces, self._device), cache)
         if not bool(logits.sum().isfinite()):
             raise ModelError(
                 "the model's logits are not numbers (NaN or infinite): its weights are damaged, "
                 "or too large for its dtype",
                 hint="try --dtype float32; if that doesn't help, download the weights again",
             )
+        return logits
+
+    def _choose(self, logits: Tensor, running: list[Sequence]) -> list[Emission]:
         draws = [Draw(s.request.sampling, s.sample, s.length) for s in running]
         ids = choose(_without_early_stops(logits, running), draws)
         reports = self._report(logits, ids)
@@ -142,7 +148,8 @@ class Loop:
         if count is None:
             return [(None, ())] * len(ids)
         logprobs = torch.log_softmax(logits, dim=-1)
-        chosen = logprobs.gather(-1, torch.tensor(ids, device=logits.device)[:, None])
+        places = torch.tensor(ids, dtype=torch.int64, device=logits.device)
+        chosen = logprobs.gather(-1, places[:, None])
         best = logprobs.topk(min(count, logits.shape[-1]), dim=-1)
         tops = [
             tuple(map(Candidate, *row))
@@ -163,8 +170,10 @@ class Loop:
 
 def _without_early_stops(logits: Tensor, running: list[Sequence]) -> Tensor:
     """Logits in which no row may end before its `min_tokens`."""
+    vocab = logits.shape[-1]
+    # Configs name ends that are no tokens of theirs: -1, or an id past the vocabulary.
     barred = {
-        row: sorted(s.request.stop.eos | s.request.stop.ids)
+        row: sorted(id for id in s.request.stop.eos | s.request.stop.ids if 0 <= id < vocab)
         for row, s in enumerate(running)
         if len(s.generated) < s.request.stop.min_tokens
     }
