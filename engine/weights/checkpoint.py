@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,13 +49,22 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     family = find_family(config, f"`{folder / CONFIG}`")
     spec = family.spec(config, f"`{folder / CONFIG}`")
     generation = read_json(folder / "generation_config.json", needed=False)
-    return Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
+    checkpoint = Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
+    head = family.names.spelled("head.weight", spec.layers)
+    if spec.tied and head in checkpoint.tensors():
+        # Where a head of its own is stored after all, transformers doesn't tie either.
+        return replace(checkpoint, spec=replace(spec, tied=False))
+    return checkpoint
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises `ModelError` if there is no such folder or file."""
-    if not folder.exists():
-        raise ModelError(f"no such model folder: `{folder}`")
+    try:
+        folder.stat()
+    except FileNotFoundError as error:
+        raise ModelError(f"no such model folder: `{folder}`") from error
+    except OSError as error:  # a name too long, a folder above that may not be searched
+        raise ModelError(f"cannot open `{folder}`: {error.strerror or error}") from error
     if not folder.is_dir():
         raise ModelError(
             f"`{folder}` is a file, not a model folder",
@@ -70,16 +79,16 @@ def read_places(folder: Path) -> dict[str, str] | None:
     Raises `ModelError` if there are no weights that we read, or the index is damaged.
     """
     index = folder / INDEX
+    if (folder / SINGLE).exists():
+        return None  # as in transformers, an index beside it is what an earlier save left
     if not index.exists():
-        if (folder / SINGLE).exists():
-            return None
         raise _no_weights(folder)
     weight_map = read_json(index, needed=True).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"`{index}` has no weight_map", hint="download it again")
     places = cast("dict[str, Any]", weight_map)
     for name in places.values():
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
             raise ModelError(f"`{index}` names a shard outside its folder: {name!r}")
     return places
 
@@ -152,7 +161,7 @@ def read_json(path: Path, needed: bool) -> dict[str, Any]:
         )
     try:
         parsed: Any = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"`{path}` is not JSON: {error}", hint="download it again") from error
     if not isinstance(parsed, dict):
         raise ModelError(f"`{path}` is not a JSON object")

@@ -97,8 +97,6 @@ class WeightReader:
         """Raise `ModelError` if the checkpoint holds weights that its config has no place for."""
         names, spec = self._checkpoint.family.names, self._checkpoint.spec
         left = [n for n in self._tensors if n not in self._taken and not names.needless(n, spec)]
-        if spec.tied:
-            left = [name for name in left if name != names.spelled("head.weight", spec.layers)]
         if left:
             raise ModelError(
                 f"`{self._checkpoint.folder}` holds {len(left)} weights that its config.json has "
