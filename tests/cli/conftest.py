@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reference.scripted_model import Script, opener
+
+REAL = Script()
+"""What stands for no script at all: the real engine answers."""
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -83,8 +87,9 @@ def generate(
         from lmtool.cli import app
 
         stand_in = opener(script or Script())
-        monkeypatch.setattr("lmtool.cli.commands.generate.open_session", stand_in)
         with monkeypatch.context() as scope, stdin_holding(stdin):
+            if script is not REAL:
+                scope.setattr("lmtool.cli.commands.generate.open_session", stand_in)
             for name, value in environ.items():
                 scope.setenv(name, value)
             capfdbinary.readouterr()
@@ -147,3 +152,26 @@ def scripted(lmtool_environ: dict[str, str], tmp_path_factory: Any) -> Callable[
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama with a byte-level tokenizer, as transformers and tokenizers save them."""
+    from reference.random_checkpoints import Case
+    from reference.small_tokenizers import byte_level
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    tokenizer = byte_level()
+    size = tokenizer.get_vocab_size()
+    Case("tiny", "Llama", {"vocab_size": size, "eos_token_id": 0}).save(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "TokenizersBackend", "eos_token": "<|endoftext|>"})
+    )
+    return folder
+
+
+@pytest.fixture
+def real(generate: Run) -> Run:
+    """`real("Once", "-m", …)`: as `generate`, with the real engine behind it, on one thread."""
+    return partial(generate, "-t", "1", script=REAL)
