@@ -26,7 +26,12 @@ HARMLESS = frozenset({
     "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
     "early_stopping", "diversity_penalty", "forced_bos_token_id", "forced_eos_token_id",
     "suppress_tokens", "begin_suppress_tokens", "exponential_decay_length_penalty",
-    "remove_invalid_values", "output_scores", "return_dict_in_generate", "tf_legacy_loss",
+    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
+    "summary_first_dropout", "classifier_dropout", "num_labels", "resid_dropout", "embed_dropout",
+    "dropout", "activation_dropout", "layerdrop", "residual_dropout", "embedding_dropout",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "emb_pdrop", "init_std",
+    "remove_invalid_values", "output_scores", "cache_implementation", "model_max_length",
+    "return_dict_in_generate", "tf_legacy_loss",
 })
 # fmt: on
 """Fields that never change the result of a forward pass: training, generation, bookkeeping."""
@@ -72,6 +77,12 @@ class Fields:
     def ignore(self, *names: str) -> None:
         """Mark fields as read that mean nothing in this family."""
         self._taken.update(names)
+
+    def only(self, **values: Any) -> None:
+        """Fields that are at these values, missing or null; at any other they are refused."""
+        for name, value in values.items():
+            if self.take(name) not in (None, value):
+                raise self.wrong(name, self.take(name), f"{_short(value)}, all that lmtool runs")
 
     @overload
     def integer(self, name: str) -> int: ...
@@ -120,15 +131,15 @@ class Fields:
             raise self.wrong(name, value, f"one of {', '.join(among)}")
         return value
 
-    def entries(self, name: str, count: int) -> list[Any]:
-        """A list of so many entries."""
+    def entries(self, name: str, count: int, *, spare: bool = False) -> list[Any]:
+        """A list of so many entries; with `spare` it may have more, which are left out."""
         value = self._value(name, ...)
         if not isinstance(value, list):
             raise self.wrong(name, value, f"a list of {count}")
         entries = cast("list[Any]", value)
-        if len(entries) != count:
+        if len(entries) < count or (len(entries) > count and not spare):
             raise ModelError(f"{self.where}: `{name}` has {len(entries)} entries, not {count}")
-        return entries
+        return entries[:count]
 
     def inside(self, name: str) -> Fields | None:
         """The fields within a field, or None where it is missing, null or empty."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from ..spec import AttentionSpec, LayerSpec
+from ..spec import AttentionSpec, LayerSpec, ModelSpec
 
 Cut: TypeAlias = Callable[[Sequence[Any], LayerSpec, int], Any]
 """Makes one of our weights out of stored tensors; also gets the layer's spec and the expert's
 number. Tensors are only sliced and reshaped by their own methods, so nothing here sees torch."""
+
+
+Packing: TypeAlias = Literal["mxfp4"]
+"""How weights of fewer bits are stored."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Part:
     """Where a weight comes from when a mere change of name won't do.
 
     `names` are templates as in `NameMap`. With `copies`, each stands for as many tensors as that
-    says of the layer, numbered by `{n}`. `cut` makes our weight of all of them.
+    says of the layer, numbered by `{n}`. `cut` makes our weight of all of them; with `packing`, it
+    cuts each by itself, and what is left is unpacked by the function that quant has for that word.
     """
 
     names: tuple[str, ...]
     cut: Cut
     copies: Callable[[LayerSpec], int] | None = None
+    packing: Packing | None = None
 
 
 Spelling: TypeAlias = str | Part
@@ -36,10 +42,14 @@ Spelling: TypeAlias = str | Part
 
 @dataclass(frozen=True)
 class Found:
-    """What to read for one of our weights, and how to make it from that; `cut` None: as it is."""
+    """What to read for one of our weights, and how to make it from that; `cut` None: as it is.
+
+    With `packing` the cut gives a list of tensors to unpack.
+    """
 
     names: tuple[str, ...]
     cut: Callable[[Sequence[Any]], Any] | None
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,13 @@ class NameMap:
     `parts` pairs a prefix of ours with theirs; `{}` stands for the layer's number, `{e}` for the
     expert's. The longest prefix that fits wins, and the rest of the name (`.weight`, `.bias`) is
     appended to theirs. Several spellings are alternatives: the first that the checkpoint holds is
-    taken. `ignored` are patterns of tensors that checkpoints hold and nobody needs.
+    taken. `ignored` are patterns of tensors that checkpoints hold and nobody needs. `drafter` is
+    a pattern of those of a layer past the last, with its number as the group.
     """
 
     parts: dict[str, Spelling | tuple[Spelling, ...]]
     ignored: tuple[str, ...] = (r".*rotary_emb\.inv_freq",)
+    drafter: str | None = None
 
     def find(self, ours: str, layers: Sequence[LayerSpec]) -> list[Found]:
         """The alternatives for one of our weights, likeliest first."""
@@ -78,15 +90,27 @@ class NameMap:
             spec, cut = layers[layer], spelling.cut
             copies = [None] if spelling.copies is None else range(spelling.copies(spec))
             names = tuple(filled(name, copy) for name in spelling.names for copy in copies)
-            found.append(Found(names, lambda stored, cut=cut, s=spec: cut(stored, s, expert)))
+            if spelling.packing is None:
+                found.append(Found(names, lambda stored, cut=cut, s=spec: cut(stored, s, expert)))
+                continue
+            found.append(
+                Found(
+                    names,
+                    lambda stored, cut=cut, s=spec: [cut([t], s, expert) for t in stored],
+                    spelling.packing,
+                )
+            )
         return found
 
     def spelled(self, ours: str, layers: Sequence[LayerSpec]) -> str:
         """The checkpoint's likeliest name of one of our weights, for messages."""
         return self.find(ours, layers)[0].names[0]
 
-    def needless(self, theirs: str) -> bool:
+    def needless(self, theirs: str, spec: ModelSpec) -> bool:
         """Whether a tensor of the checkpoint may be left unread."""
+        if self.drafter and (match := re.fullmatch(self.drafter, theirs)):
+            depth = len(spec.layers)
+            return depth <= int(match.group(1)) < depth + spec.drafters
         return any(re.fullmatch(pattern, theirs) for pattern in self.ignored)
 
 
@@ -115,6 +139,15 @@ def rows(index: int, sizes: Callable[[LayerSpec], Sequence[int]]) -> Cut:
         if stored[0].shape[0] != sum(counts):
             return stored[0]  # of the wrong shape, which is said where it is checked
         return stored[0][begin : begin + counts[index]]
+
+    return cut
+
+
+def every_other(first: int) -> Cut:
+    """Every other row, from row `first` on."""
+
+    def cut(stored: Sequence[Any], layer: LayerSpec, expert: int) -> Any:
+        return stored[0][first::2]
 
     return cut
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ModelError
+from .deepseek import DEEPSEEK
+from .experts import EXPERTS
 from .family import Family
+from .gpt_oss import GPT_OSS
 from .llama import LLAMA, MISTRAL, QWEN2, QWEN3
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3)}
+# fmt: off
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        LLAMA, MISTRAL, QWEN2, QWEN3,
+        *EXPERTS, *DEEPSEEK, *GPT_OSS,
+    )
+}
+# fmt: on
 
 
 def find_family(config: dict[str, Any], where: str) -> Family:

@@ -6,6 +6,7 @@ spread enough that a wrong part changes the greedy choice.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,26 +32,31 @@ SMALL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of checkpoint: transformers' config class by name, and what differs from SMALL."""
+    """A kind of checkpoint: transformers' config class by name, and what differs from SMALL.
+
+    `options` go to save_pretrained.
+    """
 
     name: str
     family: str
     changes: dict[str, Any] = field(default_factory=dict[str, Any])
     seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def model(self, dtype: torch.dtype = torch.float32) -> Any:
         """A fresh model with random weights, in evaluation mode."""
         config_class = getattr(transformers, f"{self.family}Config")
-        model_class = getattr(transformers, f"{self.family}ForCausalLM")
         torch.manual_seed(self.seed)
         config = config_class(**{**SMALL, **self.changes})
-        model = model_class._from_config(config, attn_implementation="eager").eval()
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention_of(config.model_type)
+        ).eval()
         scramble(model)
         return model.to(dtype)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Path:
         """Save such a model as transformers does."""
-        self.model(dtype).save_pretrained(folder, **options)
+        self.model(dtype).save_pretrained(folder, **self.options, **options)
         return folder
 
 
@@ -58,7 +64,10 @@ def scramble(model: torch.nn.Module) -> None:
     """Give every parameter values at which it matters."""
     for name, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
-        if parameter.dim() > 1 and "embed" in name:
+        if "wpe" in name or "embed_positions" in name:
+            # Large, or greedy texts would soon repeat themselves.
+            parameter.data = noise
+        elif parameter.dim() > 1 and ("embed" in name or "wte" in name):
             # Small beside what the layers add, or a tied head would answer with its own input.
             parameter.data = noise * 0.4
         elif parameter.dim() > 1:
@@ -67,12 +76,21 @@ def scramble(model: torch.nn.Module) -> None:
             parameter.data = noise * 0.3
         else:
             parameter.data = 1 + noise * 0.3
+    for name, buffer in model.named_buffers():
+        if name.endswith("correction_bias"):
+            buffer.copy_(torch.randn_like(buffer) * 0.3)
+
+
+def attention_of(model_type: str) -> str:
+    """The implementation to compare with: the plain one, but Falcon's adds its ALiBi twice."""
+    return "sdpa" if model_type == "falcon" else "eager"
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """The checkpoint as transformers loads it. Ropes remember the longest text, so load afresh."""
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation="eager"
+        folder, dtype=dtype, attn_implementation=attention_of(model_type)
     )
     return model.eval()
 

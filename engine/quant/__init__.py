@@ -1,0 +1,1 @@
+"""Weights stored in fewer bits: how they are packed, and unpacked."""
