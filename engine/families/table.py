@@ -10,6 +10,8 @@ from .experts import EXPERTS
 from .family import Family
 from .gpt_oss import GPT_OSS
 from .llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from .recurrent import RECURRENT
+
 
 # fmt: off
 FAMILIES: dict[str, Family] = {
@@ -31,6 +33,11 @@ def find_family(config: dict[str, Any], where: str) -> Family:
             hint=f"lmtool runs {', '.join(FAMILIES)}",
         )
     family = FAMILIES.get(name)
+    if name in RECURRENT:
+        raise ModelError(
+            f"{where} is of architecture `{name}`, {RECURRENT[name]}, which lmtool doesn't run",
+            hint="it runs models whose layers all attend to the tokens themselves",
+        )
     if family is None:
         raise ModelError(
             f"{where} is of architecture `{name}`, which lmtool doesn't run",
