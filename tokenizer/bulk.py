@@ -9,7 +9,7 @@ from itertools import accumulate
 from .cut import cut_text
 from .tokenizer import Bos, Special, Tokenizer
 
-BATCH = 1 << 20
+BATCH = 1 << 18
 """Characters encoded at a time; the library spreads a batch over the processor's cores."""
 
 

@@ -1,8 +1,8 @@
 """Long texts in pieces that encode, one after another, to the very ids of the whole.
 
 A cut is sound where the tokenizer itself parts the text whatever stands around it. We look for
-the end of a word before a space, or the end of a line, and ask the tokenizer's own pre-tokenizer,
-on the letters around that place, whether it parts there.
+the end of a word before a space or a Japanese mark, or the end of a line, and ask the tokenizer's
+own pre-tokenizer, on the letters around that place, whether it parts there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONG = 1 << 15
 AROUND = 48
 """Characters looked at on either side of a place to cut."""
 
-_PLACES = re.compile(r"(?<=\w)(?=[ \n])|(?<=\n)(?=\S)")
+_PLACES = re.compile(r"(?<=\w)(?=[ \n。、」！？])|(?<=\n)(?=\S)")  # noqa: RUF001  full width
 # These change letters one by one or a letter with its accents, and a space bears none here.
 _LOCAL_NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase"}
 _LOCAL_PRE_TOKENIZERS = {"Split", "ByteLevel", "Digits", "Whitespace", "Punctuation"}

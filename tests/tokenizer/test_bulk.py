@@ -15,7 +15,9 @@ from lmtool.tokenizer.train import train
 from reference.small_tokenizers import ALL, KINDS, SAMPLES
 
 MIXED = st.lists(
-    st.sampled_from(["ab", " ", "\n", "  \n", "'s", "1234", "…", "あ", "\t", "_", "!?", "\u0301"]),
+    st.sampled_from(
+        ["ab", " ", "\n", "  \n", "'s", "1234", "…", "あ", "。", "」", "\t", "_", "!?", "\u0301"]
+    ),
     max_size=60,
 ).map("".join)
 
@@ -46,6 +48,8 @@ def test_long_text_is_cut_where_the_kind_allows(kinds) -> None:
         name: len(list(cut_text(text, pair.ours.cutter, 100))) for name, pair in kinds.items()
     }
     assert counts["byte_level"] > 20
+    japanese = "\n".join(["　" + SAMPLES["japanese"].strip() * 3] * 20)
+    assert len(list(cut_text(japanese, kinds["byte_level"].ours.cutter, 100))) > 10
     assert counts["byte_fallback"] == counts["unigram"] == 1
 
 
