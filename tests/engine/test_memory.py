@@ -1,0 +1,101 @@
+"""Weights are mapped, not copied: what a process holds of its own after loading a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reference.random_checkpoints import Case
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="memory is read from /proc"
+)
+
+MIB = 1 << 20
+# Wide and shallow: some 50 million parameters, 200 MB in float32, of which the largest is 32 MiB.
+WIDE = Case(
+    "wide",
+    "Llama",
+    {
+        "vocab_size": 8192,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+    },
+)
+LARGEST = 8192 * 1024
+
+# Anonymous memory is what can't be dropped and read again from the file.
+PROBE = """
+import json, os, re, sys, threading
+from pathlib import Path
+import torch
+from lmtool.engine.weights.checkpoint import open_checkpoint
+from lmtool.engine.weights.load import load_decoder
+
+torch.set_num_threads(1)
+def held():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", status)[1]) * 1024
+
+torch.ones(8, 8) @ torch.ones(8, 8)
+before, peak, done = held(), 0, threading.Event()
+def watch():
+    global peak
+    while not done.wait(0.001):
+        peak = max(peak, held())
+watcher = threading.Thread(target=watch)
+watcher.start()
+dtype = getattr(torch, sys.argv[2]) if sys.argv[2] != "stored" else None
+decoder, reader = load_decoder(open_checkpoint(Path(sys.argv[1])), dtype, torch.device("cpu"))
+done.set()
+watcher.join()
+after = held()
+print(json.dumps({"peak": max(peak, after) - before, "after": after - before,
+                  "parameters": reader.parameters}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return WIDE.save(tmp_path_factory.mktemp("wide"))
+
+
+def probed(environ: dict[str, str], folder: Path, dtype: str) -> dict[str, int]:
+    """Bytes of its own that a child process holds while and after it loads."""
+    child = subprocess.run(
+        [sys.executable, "-c", PROBE, folder, dtype],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert child.returncode == 0, child.stderr
+    return json.loads(child.stdout)
+
+
+def test_stored_as_it_is_nothing_is_copied(lmtool_environ: dict[str, str], wide: Path) -> None:
+    found = probed(lmtool_environ, wide, "stored")
+    size = found["parameters"] * 4
+    assert size > 180 * MIB
+    assert found["peak"] < 16 * MIB
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_converted_one_weight_at_a_time(
+    lmtool_environ: dict[str, str], wide: Path, dtype: str
+) -> None:
+    """What is converted is held once, and beside it no more than one weight."""
+    found = probed(lmtool_environ, wide, dtype)
+    width = getattr(torch, dtype).itemsize
+    size, slack = found["parameters"] * width, 16 * MIB
+    assert abs(found["after"] - size) < slack
+    assert found["peak"] < size + LARGEST * max(width, 4) + slack
