@@ -194,7 +194,7 @@ def _context(checkpoint: Checkpoint, asked: int | None) -> int:
     limit = checkpoint.spec.learned_positions
     if asked is None:
         return checkpoint.spec.max_positions
-    if asked < 1:
+    if asked < 2:  # a token of prompt and one of answer
         raise UsageError(f"a context of {asked} tokens is too small")
     if limit is not None and asked > limit - checkpoint.spec.position_offset:
         raise UsageError(
