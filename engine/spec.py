@@ -161,10 +161,12 @@ class AlibiSpec:
 
     Press et al. 2021, arXiv:2108.12409. `rounded` adds to each key its position times the slope in
     bfloat16, whatever the model's dtype (Falcon): steps far into a text are then not quite alike.
+    `scale` multiplies what is added, after that rounding.
     """
 
     slopes: tuple[float, ...]
     rounded: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

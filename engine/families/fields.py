@@ -74,6 +74,11 @@ class Fields:
         self._taken.add(name)
         return self._config.get(name)
 
+    def drop(self, *names: str) -> None:
+        """Forget fields that mean nothing here, though others are respelled as they are."""
+        for name in names:
+            self._config.pop(name, None)
+
     def ignore(self, *names: str) -> None:
         """Mark fields as read that mean nothing in this family."""
         self._taken.update(names)

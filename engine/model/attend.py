@@ -47,9 +47,10 @@ def _penalty(alibi: AlibiSpec, queries: Tensor, keys: Tensor) -> Tensor:
     """What is added to scores of keys at positions [R, 1, S], for queries at [R, N, 1]."""
     slopes = torch.tensor(alibi.slopes, device=keys.device)[:, None, None]
     if not alibi.rounded:
-        return slopes * (keys - queries)[:, None]
+        return slopes * alibi.scale * (keys - queries)[:, None]
     slopes = slopes.bfloat16()
-    return (slopes * keys[:, None]).float() - (slopes * queries[:, None]).float()
+    back = (slopes * queries[:, None]).float() - (slopes * keys[:, None]).float()
+    return back * -alibi.scale
 
 
 def attend(
