@@ -45,7 +45,7 @@ def find_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"no such device: {name}", hint=f"`{kind}:0` is the first") from error
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    if device.index is not None and device.index >= count:
+    if ":" in name and device.index >= count:
         raise UsageError(f"no such device: {name}", hint=f"the last one is {kind}:{count - 1}")
     return device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from os.path import exists  # unlike Path's, false also for a name that no file can have
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ def _open_shards(folder: Path) -> tuple[Shard, ...]:
     if places is None:
         return (open_shard(folder / SINGLE),)
     names = sorted(set(places.values()))
-    missing = [name for name in names if not (folder / name).exists()]
+    missing = [name for name in names if not exists(folder / name)]
     if missing:
         raise ModelError(
             f"`{folder}` lacks {len(missing)} of the {len(names)} shards that {INDEX} names: "

@@ -61,6 +61,8 @@ class WeightReader:
         weight = stored[0] if found.cut is None else found.cut(stored)
         if found.packing is not None:
             weight = UNPACK[found.packing](*weight, self.dtype)
+        if not weight.is_floating_point():
+            raise _unreadable(*places[0], found.names[0])
         if tuple(weight.shape) != shape:
             shard, entry = places[0]
             raise ModelError(
@@ -167,8 +169,13 @@ def readable(shard: Shard, entry: Entry, theirs: str) -> torch.dtype:
     """A stored tensor's dtype. Raises `ModelError` for one that nothing is computed from."""
     dtype = DTYPES.get(entry.dtype)
     if dtype is None:
-        raise ModelError(
-            f"`{shard.path}`: `{theirs}` is stored as {entry.dtype}, which lmtool doesn't read",
-            hint=f"it reads {', '.join(DTYPES)}",
-        )
+        raise _unreadable(shard, entry, theirs)
     return dtype
+
+
+def _unreadable(shard: Shard, entry: Entry, theirs: str) -> ModelError:
+    floats = [name for name, dtype in DTYPES.items() if dtype.is_floating_point]
+    return ModelError(
+        f"`{shard.path}`: `{theirs}` is stored as {entry.dtype}, which lmtool doesn't read",
+        hint=f"it reads {', '.join(floats)}",
+    )
