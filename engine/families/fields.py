@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast, overload
 
@@ -114,13 +115,23 @@ class Fields:
     @overload
     def number(self, name: str, default: T) -> float | T: ...
     def number(self, name: str, default: Any = ...) -> Any:
-        """A number; without a default the field must be there."""
+        """A finite number; without a default the field must be there."""
         value = self._value(name, default)
         if value is default:
             return default
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise self.wrong(name, value, "a number")
+        # JSON as Python reads it has NaN, Infinity, and whole numbers beyond any float.
+        if not abs(value) <= sys.float_info.max:
+            raise self.wrong(name, value, "a finite number")
         return float(value)
+
+    def above(self, floor: float, name: str, default: Any = ...) -> float:
+        """A number above `floor`; without a default the field must be there."""
+        value = self.number(name, default)
+        if not value > floor:
+            raise self.wrong(name, value, f"a number above {floor:g}")
+        return value
 
     def flag(self, name: str, default: bool) -> bool:
         """True or false."""

@@ -42,6 +42,7 @@ def read_llama(fields: Fields) -> ModelSpec:
 
 def read_mistral(fields: Fields) -> ModelSpec:
     """Mistral: Llama without biases, with one window for all layers."""
+    fields.assume(sliding_window=4096)
     window = fields.integer("sliding_window", None)
     return _windowed(_read(fields), [window] * fields.integer("num_hidden_layers"))
 
@@ -70,6 +71,8 @@ def _read(
     hidden = fields.integer("hidden_size")
     heads = fields.integer("num_attention_heads")
     head_dim = fields.integer("head_dim", default_head_dim or hidden // heads)
+    if not (default_head_dim or fields.has("head_dim")) and hidden % heads:
+        raise fields.wrong("hidden_size", hidden, f"a multiple of {heads} heads")
     kv_heads = fields.integer("num_key_value_heads", heads)
     if heads % kv_heads:
         raise fields.wrong("num_key_value_heads", kv_heads, f"a divisor of {heads} heads")
@@ -103,21 +106,13 @@ def _qwen_windows(fields: Fields) -> list[int | None]:
     """`layer_types` where given; else the layers from `max_window_layers` up have the window."""
     count = fields.integer("num_hidden_layers")
     used = fields.flag("use_sliding_window", False)
-    window = fields.integer("sliding_window", 4096)
-    first = fields.take("max_window_layers")
-    types = fields.take("layer_types")
-    if types is None:
-        types = (
-            [
-                "full_attention" if i < (28 if first is None else first) else "sliding_attention"
-                for i in range(count)
-            ]
-            if used
-            else ["full_attention"] * count
-        )
-    if len(types) != count:
-        raise fields.wrong("layer_types", types, f"a list of {count}")
-    return [window_of(fields, kind, window if used else None) for kind in types]
+    fields.assume(sliding_window=4096)
+    window = fields.integer("sliding_window", None)
+    first = fields.count("max_window_layers", 28)
+    kinds = ["full_attention" if i < first else "sliding_attention" for i in range(count)]
+    if fields.has("layer_types"):
+        kinds = fields.entries("layer_types", count)
+    return [window_of(fields, kind, window if used else None) for kind in kinds]
 
 
 def window_of(fields: Fields, kind: str, window: int | None) -> int | None:

@@ -102,12 +102,12 @@ def _read(
     truncate: bool | None = None,
 ) -> RopeSpec:
     rope_type = types[fields.word("rope_type", fields.take("type") or "default", tuple(types))]
-    theta, share = fields.number("rope_theta"), fields.number("partial_rotary_factor")
+    theta, share = fields.above(1, "rope_theta"), fields.number("partial_rotary_factor")
     if not 0 <= share <= 1:
         raise fields.wrong("partial_rotary_factor", share, "a share of a head, from 0 to 1")
     if rope_type == "proportional":
         turning = int(share * head_dim // 2)
-        width, scaling = head_dim, ProportionalScaling(turning, fields.number("factor", 1.0))
+        width, scaling = head_dim, ProportionalScaling(turning, fields.above(0, "factor", 1.0))
     else:
         if not partial and share != 1.0 and rope_type != "default":
             raise fields.wrong("partial_rotary_factor", share, "1: this family turns whole heads")
@@ -134,18 +134,18 @@ def _read_scaling(
     if rope_type == "default":
         return None
     if rope_type == "linear":
-        return LinearScaling(fields.number("factor"))
+        return LinearScaling(fields.above(0, "factor"))
     if rope_type == "dynamic":
-        return DynamicScaling(fields.number("factor"), max_positions)
+        return DynamicScaling(fields.above(0, "factor"), max_positions)
     original = original or fields.integer("original_max_position_embeddings", max_positions)
     if rope_type == "llama3":
         return Llama3Scaling(
-            fields.number("factor"),
+            fields.above(0, "factor"),
             fields.number("low_freq_factor"),
             fields.number("high_freq_factor"),
             original,
         )
-    factor = fields.number("factor", max_positions / original)
+    factor = fields.above(0, "factor", max_positions / original)
     if rope_type == "longrope":
         return LongScaling(
             short=_factors(fields, "short_factor", width // 2),
@@ -157,10 +157,15 @@ def _read_scaling(
         factor=factor,
         original=original,
         attention_factor=_yarn_attention_factor(fields, factor),
-        beta_fast=fields.number("beta_fast", 32.0) or 32.0,
-        beta_slow=fields.number("beta_slow", 1.0) or 1.0,
+        beta_fast=_circles(fields, "beta_fast", 32.0),
+        beta_slow=_circles(fields, "beta_slow", 1.0),
         truncate=fields.flag("truncate", True) if truncate is None else truncate,
     )
+
+
+def _circles(fields: Fields, name: str, default: float) -> float:
+    """One of YaRN's bounds; zero stands for the default, as in transformers."""
+    return default if fields.take(name) == 0 else fields.above(0, name, default)
 
 
 def _factors(fields: Fields, name: str, count: int) -> tuple[float, ...]:
