@@ -45,6 +45,7 @@ class Loop:
         self.prompt: list[PromptToken] = []
         self._decoder = decoder
         self._device = decoder.embed.device
+        self._turning_points = decoder.spec.turning_points()
         self._request = request
         self._context = context
         self._timings = timings
@@ -115,9 +116,18 @@ class Loop:
         pieces: list[Piece] = []
         for sequence in running:
             cache.reserve(sequence.row, sequence.length)
+            if sequence.length in self._turning_points:
+                self._refill(sequence, cache)
             pieces.append(Piece(sequence.row, sequence.cached, sequence.pending, sequence.length))
             sequence.cached = sequence.length
         return self._run(pieces, cache)
+
+    def _refill(self, sequence: Sequence, cache: StaticCache) -> None:
+        """Compute all but the last token anew, now that the text is known to be longer."""
+        ids = (*self._request.ids, *sequence.generated)[:-1]
+        for begin in range(0, len(ids), CHUNK):
+            piece = Piece(sequence.row, begin, ids[begin : begin + CHUNK], sequence.length, "none")
+            self._run([piece], cache)
 
     def _run(self, pieces: list[Piece], cache: StaticCache) -> Tensor:
         """The wanted logits of one step, and they are numbers."""

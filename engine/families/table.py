@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ModelError
+from .alibi import ALIBI
+from .cohere import COHERE
 from .deepseek import DEEPSEEK
 from .experts import EXPERTS
 from .family import Family
+from .fused import FUSED
+from .gemma import GEMMA
+from .gpt_early import GPT_EARLY
 from .gpt_oss import GPT_OSS
 from .llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from .neox import NEOX
+from .olmo import OLMO
 from .recurrent import RECURRENT
-
+from .relatives import RELATIVES
 
 # fmt: off
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         LLAMA, MISTRAL, QWEN2, QWEN3,
+        *RELATIVES, *GEMMA, *OLMO, *COHERE, *FUSED,
+        *GPT_EARLY, *NEOX, *ALIBI,
         *EXPERTS, *DEEPSEEK, *GPT_OSS,
     )
 }
