@@ -31,6 +31,8 @@ HARMLESS = frozenset({
     "summary_first_dropout", "classifier_dropout", "num_labels", "resid_dropout", "embed_dropout",
     "dropout", "activation_dropout", "layerdrop", "residual_dropout", "embedding_dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "emb_pdrop", "init_std",
+    "is_llama_config", "transformers.js_config", "max_sequence_length", "neftune_noise_alpha",
+    "use_flash_attention", "flash_attn",
     "remove_invalid_values", "output_scores", "cache_implementation", "model_max_length",
     "return_dict_in_generate", "tf_legacy_loss",
 })

@@ -163,6 +163,9 @@ def test_fields_that_change_nothing_may_be_there(saved: Path, folder: Path) -> N
         sliding_window=131072,
         use_sliding_window=False,
         id2label={"0": "LABEL_0"},
+        is_llama_config=True,
+        max_sequence_length=2048,
+        **{"transformers.js_config": {"dtype": "q4"}},
     )
     assert open_checkpoint(folder).spec == open_checkpoint(saved).spec
 

@@ -254,7 +254,7 @@ def mutated(draw: st.DrawFn) -> tuple[object, bytes, int]:
 
 
 @settings(
-    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(case=mutated())
 def test_mutated_files_give_true_tensors_or_a_model_error(
@@ -277,7 +277,7 @@ def test_mutated_files_give_true_tensors_or_a_model_error(
 
 
 @settings(
-    max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(raw=st.binary(max_size=60), place=st.integers(0, 500))
 def test_random_bytes_anywhere_are_no_crash(

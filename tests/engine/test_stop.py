@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmtool.engine.stop import StopMatcher
 
-thorough = settings(max_examples=500, deadline=None, derandomize=True)
+thorough = settings(max_examples=300, deadline=None, derandomize=True)
 
 # Two letters make overlaps and near misses the rule.
 letters = st.text("ab", max_size=5)
