@@ -55,6 +55,16 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_readme_names_the_families_that_run() -> None:
+    from lmtool.engine.families.table import FAMILIES
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme[readme.index("## Models") : readme.index("## The default model")]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[2])]
+    assert sorted(set(named) - {"model_type"}) == sorted(FAMILIES)
+
+
 PAGE = """text
 <!-- run exact -->
 ```console
