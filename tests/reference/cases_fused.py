@@ -50,7 +50,7 @@ CASES = (
         "Phi3",
         {
             "rope_parameters": {k: v for k, v in LONG.items() if k != "rope_type"}
-            | {"type": "su", "factor": 16.0},
+            | {"type": "su", "factor": 16.0, "original_max_position_embeddings": 100},
             "original_max_position_embeddings": 100,
         },
     ),

@@ -47,7 +47,8 @@ class Case:
         """A fresh model with random weights, in evaluation mode."""
         config_class = getattr(transformers, f"{self.family}Config")
         torch.manual_seed(self.seed)
-        config = config_class(**{**SMALL, **self.changes})
+        base = {} if "text_config" in self.changes else SMALL  # which then stands within
+        config = config_class(**{**base, **self.changes})
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=attention_of(config.model_type)
         ).eval()
@@ -62,6 +63,7 @@ class Case:
 
 def scramble(model: torch.nn.Module) -> None:
     """Give every parameter values at which it matters."""
+    scaled = any(hasattr(module, "scalar_embed_scale") for module in model.modules())
     for name, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
         if "wpe" in name or "embed_positions" in name:
@@ -69,16 +71,19 @@ def scramble(model: torch.nn.Module) -> None:
             parameter.data = noise
         elif parameter.dim() > 1 and ("embed" in name or "wte" in name):
             # Small beside what the layers add, or a tied head would answer with its own input.
-            parameter.data = noise * 0.4
+            parameter.data = noise * (0.1 if scaled else 0.4)
         elif parameter.dim() > 1:
             parameter.data = noise * (1.5 / parameter.shape[-1] ** 0.5)
         elif name.endswith("bias"):
             parameter.data = noise * 0.3
         else:
-            parameter.data = 1 + noise * 0.3
+            # Weights of norms begin at 1, or at 0 where 1 is added to them.
+            parameter.data = float(bool(parameter.any())) + noise * 0.3
     for name, buffer in model.named_buffers():
         if name.endswith("correction_bias"):
             buffer.copy_(torch.randn_like(buffer) * 0.3)
+        elif name.endswith(("act_fn.beta", "act_fn.eps")):
+            buffer.mul_(1.4)
 
 
 def attention_of(model_type: str) -> str:
