@@ -7,7 +7,7 @@ agree by being right. Vectors are numpy arrays; `weights` maps the engine's own 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from lmtool.engine.spec import (
     MlpSpec,
     ModelSpec,
     NormSpec,
+    ProportionalScaling,
     RopeSpec,
     YarnScaling,
 )
@@ -224,7 +225,7 @@ class NaiveDecoder:
         if spec.activation == "xielu":
             act = [self.xielu(g, f"{name}.act") for g in gate]
         else:
-            act = [activated(g, spec.activation) for g in gate]
+            act = [ACTIVATIONS[spec.activation](g) for g in gate]
         if not spec.gated:
             inner = np.array(act)
         elif spec.clamp is None:
@@ -233,7 +234,8 @@ class NaiveDecoder:
             gate = np.minimum(gate, spec.clamp)
             inner = np.clip(inner, -spec.clamp, spec.clamp)
             inner = gate / (1 + np.exp(-spec.slope * gate)) * (inner + 1)
-        return self.linear(inner, f"{name}.down", spec.bias)
+        down_bias = spec.bias if spec.down_bias is None else spec.down_bias
+        return self.linear(inner, f"{name}.down", down_bias)
 
     def xielu(self, x: float, name: str) -> float:
         """Two slopes learned for each layer (arXiv:2411.13010)."""
@@ -301,7 +303,7 @@ def turned(x: Vector, rope: RopeSpec, position: int, reach: int) -> Vector:
 
 def frequency(rope: RopeSpec, pair: int, reach: int) -> float:
     """Radians a position for one pair."""
-    scaling, width = rope.scaling, rope.width
+    scaling, width = rope.scaling, rope.spread or rope.width
     plain = rope.theta ** (-2 * pair / width)
     if isinstance(scaling, LinearScaling):
         return plain / scaling.factor
@@ -309,6 +311,8 @@ def frequency(rope: RopeSpec, pair: int, reach: int) -> float:
         stretch = scaling.factor * max(reach, scaling.original) / scaling.original
         base = rope.theta * (stretch - (scaling.factor - 1)) ** (width / (width - 2))
         return base ** (-2 * pair / width)
+    if isinstance(scaling, ProportionalScaling):
+        return plain / scaling.factor if pair < scaling.turning else 0.0
     if isinstance(scaling, LongScaling):
         factors = scaling.long if reach > scaling.original else scaling.short
         return plain / factors[pair]
@@ -337,17 +341,34 @@ def frequency(rope: RopeSpec, pair: int, reach: int) -> float:
 def yarn_bound(rope: RopeSpec, scaling: YarnScaling, circles: float) -> float:
     """The pair, as a fraction, that goes round `circles` times over the original context."""
     logarithm = math.log(scaling.original / (circles * 2 * math.pi))
-    return rope.width * logarithm / (2 * math.log(rope.theta))
+    return (rope.spread or rope.width) * logarithm / (2 * math.log(rope.theta))
 
 
-def activated(x: float, name: str) -> float:
-    """One activation of one number."""
-    if name == "silu":
-        # Both spellings are x * sigmoid(x); each overflows on the other's side.
-        return x / (1 + math.exp(-x)) if x > 0 else x * math.exp(x) / (1 + math.exp(x))
-    if name == "gelu":
-        return x * (1 + math.erf(x / math.sqrt(2))) / 2
-    if name == "gelu_tanh":
-        return x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-    assert name in ("relu", "relu2")
-    return max(x, 0.0) ** (2 if name == "relu2" else 1)
+def gelu(x: float) -> float:
+    """A number times the chance that a normal one is smaller."""
+    return x * (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def sigmoid(x: float) -> float:
+    """Each spelling overflows on the other's side."""
+    return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
+
+
+ACTIVATIONS: dict[str, Callable[[float], float]] = {
+    "silu": lambda x: x * sigmoid(x),
+    "gelu": gelu,
+    "gelu_tanh": lambda x: x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)),
+    "gelu_clipped": lambda x: min(10.0, max(-10.0, gelu(x))),
+    "quick_gelu": lambda x: x * sigmoid(1.702 * x),
+    "relu": lambda x: max(x, 0.0),
+    "relu2": lambda x: max(x, 0.0) ** 2,
+    "relu6": lambda x: min(6.0, max(x, 0.0)),
+    "leaky_relu": lambda x: x if x > 0 else x / 100,
+    "mish": lambda x: x * math.tanh(math.log1p(math.exp(x))),
+    "hardswish": lambda x: x * min(6.0, max(0.0, x + 3)) / 6,
+    "laplace": lambda x: (1 + math.erf((x - 0.707107) / (0.282095 * math.sqrt(2)))) / 2,
+    "tanh": math.tanh,
+    "sigmoid": sigmoid,
+    "sqrt_softplus": lambda x: math.sqrt(math.log1p(math.exp(x))),
+    "linear": lambda x: x,
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import Tensor
 
 from lmtool.engine.spec import (
+    Activation,
     AlibiSpec,
     AttentionSpec,
     DynamicScaling,
@@ -27,6 +29,7 @@ from lmtool.engine.spec import (
     MlpSpec,
     ModelSpec,
     NormSpec,
+    ProportionalScaling,
     QkNormSpec,
     RopeScaling,
     RopeSpec,
@@ -87,6 +90,7 @@ def scalings(width: int) -> SearchStrategy[RopeScaling | None]:
         st.builds(LinearScaling, factors),
         st.builds(DynamicScaling, factors, originals),
         st.builds(Llama3Scaling, factors, st.just(1.0), st.sampled_from((2.0, 4.0)), originals),
+        st.builds(ProportionalScaling, st.integers(0, width // 2), factors),
         st.builds(LongScaling, each, each, originals, st.sampled_from((1.0, 1.2))),
         st.builds(
             YarnScaling,
@@ -104,7 +108,9 @@ def scalings(width: int) -> SearchStrategy[RopeScaling | None]:
 def ropes(draw: DrawFn, widest: int = 10) -> RopeSpec:
     width = draw(st.sampled_from([w for w in (4, 6, 10) if w <= widest]))
     theta = draw(st.sampled_from((10.0, 10000.0)))
-    return RopeSpec(width, theta, draw(scalings(width)), draw(st.booleans()), draw(st.booleans()))
+    flags = (draw(st.booleans()), draw(st.booleans()))
+    spread = draw(st.sampled_from((None, width - 1)))
+    return RopeSpec(width, theta, draw(scalings(width)), *flags, spread)
 
 
 windows = st.none() | st.integers(1, LONGEST + 2)
@@ -153,12 +159,13 @@ latents = st.builds(
 def mlps(draw: DrawFn) -> MlpSpec:
     gated = draw(st.booleans())
     clamped = gated and draw(st.booleans())
-    activation = st.sampled_from(("silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"))
+    activation = st.sampled_from(get_args(Activation))
     return MlpSpec(
         width=draw(st.integers(1, 12)),
         activation="silu" if clamped else draw(activation),
         gated=gated,
         bias=draw(st.booleans()),
+        down_bias=draw(st.sampled_from((None, False, True))),
         clamp=0.8 if clamped else None,
         slope=1.7 if clamped else 1.0,
     )
@@ -173,6 +180,7 @@ def expert_sets(draw: DrawFn) -> ExpertsSpec:
         normalize=draw(st.booleans()),
         scale=draw(st.sampled_from((1.0, 2.5))),
         bias=draw(st.booleans()),
+        wide=draw(st.booleans()),
         correction=draw(st.booleans()),
         groups=groups,
         top_groups=top_groups,
