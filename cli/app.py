@@ -3,47 +3,131 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
-from .commands import count, detokenize, doctor, generate, inspect, tokenize
-from .commands.train_tokenizer import train_tokenizer
 from .exits import Exit, explain_failure
 from .terminal import ColourChoice, Terminal
-from .unfold import unfold
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Listed(NamedTuple):
+    """A command in the table: its line on the help page, and how its module is imported.
+
+    The module has a function of the command's name (`-` made `_`) and may have an EPILOG.
+    """
+
+    help: str
+    load: Callable[[], ModuleType]
+
+
+def _generate() -> ModuleType:
+    from .commands import generate
+
+    return generate
+
+
+def _train_tokenizer() -> ModuleType:
+    from .commands import train_tokenizer
+
+    return train_tokenizer
+
+
+def _tokenize() -> ModuleType:
+    from .commands import tokenize
+
+    return tokenize
+
+
+def _detokenize() -> ModuleType:
+    from .commands import detokenize
+
+    return detokenize
+
+
+def _count() -> ModuleType:
+    from .commands import count
+
+    return count
+
+
+def _inspect() -> ModuleType:
+    from .commands import inspect
+
+    return inspect
+
+
+def _doctor() -> ModuleType:
+    from .commands import doctor
+
+    return doctor
+
+
+# The help lines stand here too, so that the help page imports no command.
 COMMANDS = {
-    "generate": unfold(generate.generate, os.environ),
-    "train-tokenizer": train_tokenizer,
-    "tokenize": tokenize.tokenize,
-    "detokenize": detokenize.detokenize,
-    "count": count.count,
-    "inspect": inspect.inspect,
-    "doctor": doctor.doctor,
+    "generate": Listed("Continue a prompt with a language model.", _generate),
+    "train-tokenizer": Listed(
+        "Train a byte-level BPE tokenizer from text.",
+        _train_tokenizer,
+    ),
+    "tokenize": Listed("Turn text into tokens.", _tokenize),
+    "detokenize": Listed(
+        "Turn ids back into the text they came from, byte for byte, with nothing added.",
+        _detokenize,
+    ),
+    "count": Listed("Count the tokens of files, as `wc` counts words.", _count),
+    "inspect": Listed(
+        "Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer.",
+        _inspect,
+    ),
+    "doctor": Listed(
+        "Examine a checkpoint without loading it: files, shards, weights, vocabulary, memory.",
+        _doctor,
+    ),
 }
-EPILOGS = {
-    "generate": generate.EPILOG,
-    "tokenize": tokenize.EPILOG,
-    "detokenize": detokenize.EPILOG,
-    "count": count.EPILOG,
-    "inspect": inspect.EPILOG,
-    "doctor": doctor.EPILOG,
+_OPTIONS: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+
+
+class _Commands(TyperGroup):
+    """The commands by name; only the one that is called is imported."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name in COMMANDS else command, rest
+
+
+def load_command(name: str) -> Any:
+    """The command `name` of the table with all its options."""
+    module = COMMANDS[name].load()
+    alone = typer.Typer(add_completion=False, **_OPTIONS)
+    function = getattr(module, name.replace("-", "_"))
+    alone.command(name, epilog=getattr(module, "EPILOG", None))(function)
+    return typer.main.get_command(alone)
+
+
+def _unloaded() -> None:
+    """Stands for a command until it is called."""
+
 
 app = typer.Typer(
     name="lmtool",
+    cls=_Commands,
     help="Run language models and train tokenizers, from the terminal.",
     no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **_OPTIONS,
 )
-for name, command in COMMANDS.items():
-    app.command(name, epilog=EPILOGS.get(name))(command)
+for name, listed in COMMANDS.items():
+    app.command(name, help=listed.help)(_unloaded)
 
 
 def _print_version(wanted: bool) -> None:
@@ -104,9 +188,11 @@ def _one_line(text: str) -> str:
     return line[:1].lower() + line[1:]
 
 
-def _help_hint(error: BaseException) -> str:
+def _help_hint(error: BaseException) -> str | None:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", None) or "lmtool"
     if command == "lmtool generate" and "extra argument" in str(error):
         return "put the prompt in quotes"
+    if "Did you mean" in str(error):
+        return None
     return f"`{command} --help` lists what it takes"

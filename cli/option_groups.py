@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -205,6 +204,8 @@ class SamplingSettings:
         if chosen.seed.source == "default" or chosen.seed.value < 0:
             if chosen.temp.value == 0:
                 return replace(chosen, seed=Setting(0, greedy))
+            import secrets  # slow to import, and seldom needed
+
             return replace(chosen, seed=Setting(secrets.randbelow(1 << 32), "random"))
         return chosen
 

@@ -7,6 +7,7 @@ parameters; `unfold` shows Typer the flat list, and fills the dataclasses from w
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import fields
@@ -20,18 +21,19 @@ from .config import default_path, read_config
 from .settings import Declared, Flag, Many, Surroundings, declared_in
 
 
-def unfold(command: Callable[..., int], environ: Mapping[str, str]) -> Callable[..., int]:
-    """`command` as the function of flat options that Typer reads.
+def unfold(command: Callable[..., int]) -> Callable[..., int]:
+    """`command` as the function of flat options that Typer reads; meant as a decorator.
 
     Each of its parameters is annotated with a dataclass. Fields declared by `setting()` become
-    options that fall back to `environ` and the config file; other fields are annotated for Typer
-    themselves. A class attribute `panel` puts its options under that heading of the help page.
+    options that fall back to the environment and the config file; other fields are annotated for
+    Typer themselves. A class attribute `panel` puts its options under that heading of the help
+    page.
     """
     groups = cast("dict[str, type[Any]]", get_type_hints(command))
     groups.pop("return", None)
 
     def flat(**given: Any) -> int:
-        around = _surroundings(command.__name__, list(groups.values()), given, environ)
+        around = _surroundings(command.__name__, list(groups.values()), given, os.environ)
         return command(**{name: _fill(group, given, around) for name, group in groups.items()})
 
     parameters = [parameter for group in groups.values() for parameter in _parameters(group)]

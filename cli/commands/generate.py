@@ -24,6 +24,7 @@ from ..settings import Setting, listed
 from ..signals import TimeUp, time_limit
 from ..sink import Sink, open_sink
 from ..terminal import ClosedPipeError, StdoutError, Terminal
+from ..unfold import unfold
 
 if TYPE_CHECKING:
     from ...engine.request import Request
@@ -57,6 +58,7 @@ class Job:
         return tuple(argument_text(text, "--stop", escape) for text in stop.value)
 
 
+@unfold
 def generate(
     prompt: PromptOptions,
     model: ModelSettings,
