@@ -111,7 +111,7 @@ def fold(text: str) -> str:
     lines = [
         folded
         for line in text.rstrip("\n").split("\n")
-        for folded in textwrap.wrap(line, width) or [""]
+        for folded in textwrap.wrap(line, width, break_on_hyphens=False) or [""]
     ]
     return "\n".join(lines) + "\n" if text.strip() else ""
 
