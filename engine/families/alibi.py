@@ -220,7 +220,7 @@ def read_mpt(fields: Fields) -> ModelSpec:
             heads,
             heads,
             head_width(fields, "n_heads", hidden, heads),
-            alibi=AlibiSpec(mpt_slopes(heads)),
+            alibi=AlibiSpec(paper_slopes(heads)),
             clip=attention.number("clip_qkv", None) or None,
             scale=attention.number("softmax_scale", None),
         ),
@@ -254,13 +254,6 @@ def paper_slopes(heads: int) -> tuple[float, ...]:
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     slopes += [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * (heads - power), 2)]
     return tuple(slopes)
-
-
-def mpt_slopes(heads: int) -> tuple[float, ...]:
-    """MPT's, which take every second slope of the next power of two first."""
-    power = 1 << (heads - 1).bit_length()
-    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-    return tuple(slopes if power == heads else (slopes[1::2] + slopes[::2])[:heads])
 
 
 ALIBI = (
