@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the texts")
     parser.add_argument("--out", type=Path, default=Path("models/default"), help="the model")
     runs = Path(__file__).parent / "runs"

@@ -45,6 +45,9 @@ class Decoder(nn.Module):
     >>> Decoder(ModelConfig())(ids)  # ids [B, T + 1] -> scalar
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         """Draws the weights at random."""
         super().__init__()
