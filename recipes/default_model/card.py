@@ -43,9 +43,9 @@ said: Built with Llama. The weights were not derived from Meta's; they were trai
     lmtool generate "Once upon a time"
     lmtool generate "むかしむかし、"
 
-Sampling settings for it ({sampling}) are in `generation_config.json`. Every document began with
-`<|endoftext|>` in training, and the tokenizer puts it before a prompt by itself. The context is
-{context} tokens.
+Its sampling settings are in `generation_config.json`: {sampling}.
+Every document began with `<|endoftext|>` in training, and the tokenizer puts it before a prompt by
+itself. The context is {context} tokens.
 
 ## Shape
 
@@ -65,9 +65,9 @@ The whole way is `recipes/default_model`, run by one command.
 |---|---|---|---|
 {sources}
 
-The split, the weights and the choice of text are ours; nothing of the valid texts, of Grimm's tales
-or of Shakespeare was trained on. The African storybooks are by many authors, under CC BY 4.0 or in
-the public domain: `storybooks-credits.tsv` beside this file names every story.
+Nothing of the valid texts was trained on. Titles were cut off, so that a document begins as a
+prompt does. The African storybooks are by many authors, under CC BY or in the public domain:
+`storybooks-credits.tsv` beside this file names every story.
 
 ## Measured
 
