@@ -136,15 +136,15 @@ def _read_scaling(
     if rope_type == "linear":
         return LinearScaling(fields.above(0, "factor"))
     if rope_type == "dynamic":
+        if width <= 2:
+            raise fields.wrong("rope_type", rope_type, f"one that can turn {width} of a head")
         return DynamicScaling(fields.above(0, "factor"), max_positions)
     original = original or fields.integer("original_max_position_embeddings", max_positions)
     if rope_type == "llama3":
-        return Llama3Scaling(
-            fields.above(0, "factor"),
-            fields.number("low_freq_factor"),
-            fields.number("high_freq_factor"),
-            original,
-        )
+        low, high = fields.number("low_freq_factor"), fields.number("high_freq_factor")
+        if high <= low:
+            raise fields.wrong("high_freq_factor", high, f"above low_freq_factor, {low:g}")
+        return Llama3Scaling(fields.above(0, "factor"), low, high, original)
     factor = fields.above(0, "factor", max_positions / original)
     if rope_type == "longrope":
         return LongScaling(

@@ -268,3 +268,12 @@ def test_any_config_is_understood_or_refused(config: dict[str, Any], data: st.Da
         assert mixer.rope is not None
         assert mixer.rope.width % 2 == 0
         assert mixer.rope.theta > 0
+
+
+def test_ropes_that_cannot_be_computed() -> None:
+    rope = dict(QWEN["rope_parameters"])
+    assert "`high_freq_factor` is 1.0, not above" in refusal(
+        QWEN | {"rope_parameters": rope | {"high_freq_factor": 1.0}}
+    )
+    narrow = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    assert "`rope_type` is 'dynamic'" in refusal(LLAMA | {"head_dim": 2, "rope_parameters": narrow})
