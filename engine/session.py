@@ -56,8 +56,9 @@ class Generation:
 class Session:
     """A loaded checkpoint.
 
-    It has a `tokenizer` (None if the folder has none), a `context` length in tokens, the `eos` ids
-    of all sources joined, the `defaults` of generation_config.json, its `card` and its `spec`.
+    It has a `tokenizer` (None if the folder has none), a `context` length in tokens and the one it
+    was `made_for`, the `eos` ids of all sources joined, the `defaults` of generation_config.json,
+    its `card` and its `spec`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Session:
     ) -> None:
         self.tokenizer = tokenizer
         self.context = context
+        self.made_for = checkpoint.spec.max_positions
         self.eos = checkpoint.eos() | (tokenizer.eos_ids if tokenizer else frozenset[int]())
         self.defaults: dict[str, Any] = checkpoint.generation
         self.card = card

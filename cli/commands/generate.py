@@ -78,6 +78,11 @@ def generate(
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
         session = open_session(model)
+        if session.context > session.made_for:
+            terminal.warn(
+                f"a context of {session.context} tokens is more than the {session.made_for} "
+                "that the model was made for: its answers may fall apart beyond"
+            )
         asked = _encode(session, job, pending, terminal)
         chosen = sampling.completed(session.defaults)
         for flag in sampling.without_effect(chosen):

@@ -119,6 +119,12 @@ def test_text_runs_to_the_context_s_end(real: Run, checkpoint: Path) -> None:
     assert (len(found["token_ids"]), found["finish_reason"]) == (13, "context")
 
 
+def test_context_beyond_the_model_s_own_is_said(real: Run, checkpoint: Path) -> None:
+    done = real("-m", str(checkpoint), "one two", "-n", "2", "-c", "100000")
+    assert done.code == 0
+    assert "a context of 100000 tokens is more than the" in done.err
+
+
 def test_overflow_names_both_counts(real: Run, checkpoint: Path) -> None:
     ids = ",".join(map(str, range(5, 45)))
     arguments = ("--token-ids", ids, "-m", str(checkpoint), "-c", "16")
@@ -282,7 +288,7 @@ def test_pipes_and_signals_with_the_real_engine(
 ) -> None:
     """One run of each kind: the scripted model's tests go into the details."""
     command = [sys.executable, "-m", "lmtool", "generate", "-m", str(checkpoint), "-t", "1"]
-    endless = ["--temp", "1", "--seed", "1", "--ignore-eos", "-n", "-1", "-c", "100000"]
+    endless = ["-q", "--temp", "1", "--seed", "1", "--ignore-eos", "-n", "-1", "-c", "100000"]
     pipe = subprocess.Popen(
         [*command, *endless],
         env=lmtool_environ,

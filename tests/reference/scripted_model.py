@@ -85,7 +85,7 @@ class ScriptedSession:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.tokenizer = ScriptedTokenizer(script.bos) if script.has_tokenizer else None
-        self.context = script.context
+        self.context = self.made_for = script.context
         self.eos = frozenset({EOS})
         self.defaults = script.defaults
         self.card = Card()
