@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from .exits import Exit, explain_failure
+from .signals import arrived
 from .terminal import ColourChoice, Terminal
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def run(arguments: list[str]) -> int:
         terminal.out("")  # a pipe that closed early shows at the last flush
         return int(result or Exit.DONE)
     except BaseException as error:
+        arrived()
         if type(error).__name__ == "NoArgsIsHelpError":  # the page is printed already
             return Exit.USAGE
         usage = getattr(error, "format_message", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .option_groups import ModelSettings
+from .signals import nothing_open
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 
 def open_session(model: ModelSettings) -> Session:
     """The checkpoint behind `-m`, loaded. Imports torch."""
-    from ..engine.session import Session
-    from ..tokenizer.locate import locate
+    with nothing_open():
+        from ..engine.session import Session
+        from ..tokenizer.locate import locate
 
     return Session.load(
         locate(model.model.value, model.offline.value),

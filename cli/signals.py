@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
-GRACE_S = 1.0
-"""How long the main thread may take to notice a signal before the process ends without it."""
+GRACE_S = 1.5
+"""How long a signal may take to arrive in our code before the process ends without it."""
 
 
 class Ended(BaseException):
@@ -27,18 +28,24 @@ class TimeUp(BaseException):
     """The time that `--timeout` allows is over."""
 
 
-class _Notice:
-    """When the main thread last came round to a signal."""
+class _Arrival:
+    """When a signal's exception last reached code that knows what to do about it."""
 
     at = 0.0
+
+
+def arrived() -> None:
+    """Say that a signal's exception is caught: the command sees to the rest by itself."""
+    _Arrival.at = time.monotonic()
 
 
 def watch_signals() -> None:
     """Turn SIGTERM and SIGHUP into `Ended`; SIGINT stays KeyboardInterrupt.
 
     Python runs a handler only between two of its own steps, which inside a large matrix product
-    can take long. So a second thread hears of each signal too, and ends the process if the main
-    thread doesn't come round to it. A signal that our parent had us ignore stays ignored.
+    can take long; and a library may swallow what the handler raises, as happens in `import torch`.
+    So a second thread hears of each signal too, and ends the process if nobody says `arrived`.
+    A signal that our parent had us ignore stays ignored.
     """
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
@@ -50,6 +57,26 @@ def watch_signals() -> None:
     os.set_blocking(hear, False)
     signal.set_wakeup_fd(hear, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(heard,), daemon=True, name="signals").start()
+
+
+class _Open:
+    """Whether there is anything that an end would have to put in order."""
+
+    nothing = False
+
+
+@contextmanager
+def nothing_open() -> Generator[None]:
+    """Let a signal end the process on the spot while the block runs.
+
+    For imports of C++ code, such as torch: an exception raised in the middle of them can be
+    swallowed, or abort the process.
+    """
+    _Open.nothing = True
+    try:
+        yield
+    finally:
+        _Open.nothing = False
 
 
 @contextmanager
@@ -73,29 +100,39 @@ def exit_code(number: int) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    _Notice.at = time.monotonic()
+    _leave_if_nothing_is_open(number)
     raise Ended(exit_code(number))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _Notice.at = time.monotonic()
+    _leave_if_nothing_is_open(number)
     raise KeyboardInterrupt
 
 
 def _time_up(number: int, frame: FrameType | None) -> None:
-    _Notice.at = time.monotonic()
+    _leave_if_nothing_is_open(number)
     raise TimeUp
 
 
+def _leave_if_nothing_is_open(number: int) -> None:
+    if _Open.nothing:
+        _leave(number)
+
+
+def _leave(number: int) -> NoReturn:
+    if exit_code(number) == 124:
+        with suppress(OSError):
+            os.write(2, b"error: timed out; give --timeout more seconds\n")
+    os._exit(exit_code(number))
+
+
 def _watch(heard: int) -> None:
-    """End the process for a signal of ours that the main thread doesn't notice in time."""
+    """End the process for a signal of ours that doesn't arrive in time."""
     while numbers := os.read(heard, 64):
         fatal = [n for n in numbers if signal.getsignal(n) in (_end, _interrupt, _time_up)]
-        # One call of a handler answers for all signals just before it.
+        # One arrival answers for all signals just before it.
         since = time.monotonic() - 0.05
-        while fatal and _Notice.at < since:
+        while fatal and _Arrival.at < since:
             if time.monotonic() > since + GRACE_S:
-                if exit_code(fatal[0]) == 124:
-                    os.write(2, b"error: timed out; give --timeout more seconds\n")
-                os._exit(exit_code(fatal[0]))
+                _leave(fatal[0])
             time.sleep(0.02)

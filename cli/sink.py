@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .. import LmtoolError
-from .signals import Ended
+from .signals import Ended, arrived
 from .terminal import Terminal
 
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -76,6 +76,7 @@ def open_sink(path: Path | None, terminal: Terminal) -> Generator[Sink]:
     try:
         yield held
     except (KeyboardInterrupt, Ended):
+        arrived()
         if held.data:
             partial = path.with_name(path.name + ".partial")
             _put(partial, held.data)

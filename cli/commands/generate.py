@@ -21,7 +21,7 @@ from ..option_groups import (
 from ..options import open_terminal
 from ..prompt import PendingPrompt, argument_text, open_prompt, parse_ids
 from ..settings import Setting, listed
-from ..signals import TimeUp, time_limit
+from ..signals import TimeUp, arrived, time_limit
 from ..sink import Sink, open_sink
 from ..terminal import ClosedPipeError, StdoutError, Terminal
 from ..unfold import unfold
@@ -236,6 +236,7 @@ def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_t
                 answer.finish = token.finish
                 writer.news(token.sample, text)
         except TimeUp:
+            arrived()
             code = Exit.TIMEOUT
         for answer in answers:
             answer.finish = answer.finish or ("timeout" if code else "length")
@@ -243,6 +244,7 @@ def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_t
     except (ClosedPipeError, StdoutError):
         raise
     except BaseException:
+        arrived()
         writer.broken_off()
         raise
     return code

@@ -72,6 +72,15 @@ def test_interrupt_inside_a_long_computation(scripted: Scripted) -> None:
     assert process.returncode == 130
 
 
+def test_interrupt_that_a_library_swallows(scripted: Scripted) -> None:
+    child = scripted(load_s=20, deaf=True)
+    process = child.start("generate", "x")
+    child.reached("loading")
+    process.send_signal(signal.SIGINT)
+    assert ends_at_once(process) == (b"", b"")
+    assert process.returncode == 130
+
+
 def test_interrupt_while_python_starts(scripted: Scripted) -> None:
     """At any moment: no traceback, and never more than the signal's own exit code."""
     for delay in (0.05, 0.1, 0.15, 0.2):
