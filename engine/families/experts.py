@@ -1,14 +1,14 @@
-"""Llama's relatives with experts: Mixtral, Qwen 2 and 3 MoE, OLMoE, Granite MoE, GLM-4.5.
+"""Llama's relatives with experts: Mixtral, Qwen 2 and 3 MoE, OLMoE, FlexOlmo, Granite MoE, GLM-4.5.
 
 References: transformers' modeling_mixtral, modeling_qwen2_moe, modeling_qwen3_moe,
-modeling_olmoe, modeling_granitemoe, modeling_glm4_moe.
+modeling_olmoe, modeling_flex_olmo, modeling_granitemoe, modeling_glm4_moe.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..spec import Feed, Mixer, MlpSpec, ModelSpec, QkNormSpec, RouterSpec
+from ..spec import Feed, LayerSpec, Mixer, MlpSpec, ModelSpec, QkNormSpec, RouterSpec
 from .family import Family
 from .fields import Fields
 from .llama import NAMES
@@ -24,7 +24,8 @@ from .mixture import (
     shared_names,
 )
 from .naming import NameMap
-from .stack import FULL, SLIDING, read_kinds, read_mlp, read_norm, read_windows
+from .olmo import POST
+from .stack import FULL, SLIDING, read_kinds, read_mlp, read_model, read_norm, read_windows
 
 TOGETHER = ("model.layers.{}.mlp.experts.gate_up_proj", "model.layers.{}.mlp.experts.down_proj")
 """Expert weights as transformers holds them in memory; most files have them one by one."""
@@ -67,6 +68,8 @@ MOE_PARTS = (
 QWEN_NAMES = NameMap(MOE_PARTS | shared_names("model.layers.{}.mlp.shared_expert"))
 
 GLM_NAMES = NameMap(MOE_PARTS | shared_names("model.layers.{}.mlp.shared_experts"), drafter=DRAFTER)
+
+FLEX_NAMES = NameMap(POST.parts | MOE_PARTS)
 
 GRANITE_NAMES = NameMap(
     NAMES.parts
@@ -193,6 +196,32 @@ def read_olmoe(fields: Fields) -> ModelSpec:
     return _alike(fields, mixer, read_experts(fields, "num_experts", expert, router), 1e-5)
 
 
+def read_flex_olmo(fields: Fields) -> ModelSpec:
+    """FlexOlmo: OLMo 2 with OLMoE's experts for its MLP."""
+    fields.respell(num_local_experts="num_experts")
+    fields.assume(
+        vocab_size=100352,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        max_position_embeddings=4096,
+        num_experts_per_tok=5,
+        num_experts=7,
+    )
+    norm, bias = read_norm(fields, 1e-6), fields.flag("attention_bias", False)
+    mixer = replace(
+        read_attention(fields, theta=500000.0),
+        qk_norm=QkNormSpec(norm, over="whole"),
+        bias=bias,
+        out_bias=bias,
+    )
+    router = RouterSpec(normalize=fields.flag("norm_topk_prob", False))
+    feed = read_experts(fields, "num_experts", read_mlp(fields), router)
+    layer = LayerSpec(mixer, feed, norm, wiring="post")
+    return read_model(fields, [layer] * fields.integer("num_hidden_layers"), norm)
+
+
 def read_granitemoe(fields: Fields) -> ModelSpec:
     """Granite 3 MoE: Granite's four multipliers, experts stored together."""
     fields.assume(
@@ -294,6 +323,7 @@ EXPERTS = (
     Family("qwen2_moe", read_qwen2_moe, QWEN_NAMES),
     Family("qwen3_moe", read_qwen3_moe, QWEN_NAMES),
     Family("olmoe", read_olmoe, QWEN_NAMES),
+    Family("flex_olmo", read_flex_olmo, FLEX_NAMES),
     Family("granitemoe", read_granitemoe, GRANITE_NAMES),
     Family("glm4_moe", read_glm4_moe, GLM_NAMES),
 )

@@ -112,6 +112,26 @@ CASES = (
             "attention_bias": True,
         },
     ),
+    Case("flex_olmo", "FlexOlmo", {"num_experts": 6, "num_experts_per_tok": 3}),
+    Case(
+        "flex_olmo biases",
+        "FlexOlmo",
+        {
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+            "attention_bias": True,
+            "tie_word_embeddings": True,
+            "rms_norm_eps": 1e-2,
+            **YARN,
+        },
+    ),
+    Case(
+        "flex_olmo together",
+        "FlexOlmo",
+        {"num_experts": 3, "num_experts_per_tok": 1, "num_key_value_heads": 6, "head_dim": 10},
+        options={"save_original_format": False},
+    ),
     Case(
         "granitemoe",
         "GraniteMoe",
