@@ -78,31 +78,13 @@ def generate(
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
         session = open_session(model)
-        if session.context > session.made_for:
-            terminal.warn(
-                f"a context of {session.context} tokens is more than the {session.made_for} "
-                "that the model was made for: its answers may fall apart beyond"
-            )
         asked = _encode(session, job, pending, terminal)
         chosen = sampling.completed(session.defaults)
-        for flag in sampling.without_effect(chosen):
-            terminal.warn(f"{flag} has no effect at temperature 0: add --temp")
-        request = _request(session, job, chosen, stop_texts, asked.ids)
-        generation = session.generate(request)
-        describe = Describer(
-            prompt=asked,
-            seed=chosen.seed.value,
-            timings=generation.timings,
-            card=session.card,
-            settings=listed(model, prompt, chosen, stops, output),
-            has_text=session.tokenizer is not None,
-            token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
-            echo=output.echo.value,
-            logprobs=request.logprobs is not None,
-            prompt_tokens=generation.prompt,
-        )
+        _warn(session, sampling, chosen, terminal)
+        generation = session.generate(_request(session, job, chosen, stop_texts, asked.ids))
+        describe = _describer(session, job, chosen, asked, generation)
         tell_settings(terminal, describe)
-        answers = [Answer() for _ in range(request.samples)]
+        answers = [Answer() for _ in range(chosen.samples.value)]
         writer = _writer(job, sink, answers, describe, terminal)
         try:
             code = _answer(generation, answers, writer, describe.has_text)
@@ -110,12 +92,46 @@ def generate(
             # Whatever ended it, the seed is what it takes to have this text again.
             if chosen.seed.source == "random" and not terminal.verbosity:
                 terminal.note(f"seed: {chosen.seed.value}")
-        if output.format.value == "text" and request.logprobs is not None:
+        if output.format.value == "text" and describe.logprobs:
             tell_logprobs(terminal, describe, answers)
         tell_outcome(terminal, describe, answers)
         if output.timings.value:
             tell_timings(terminal, generation.timings)
     return code
+
+
+def _warn(
+    session: Session, asked: SamplingSettings, chosen: SamplingSettings, terminal: Terminal
+) -> None:
+    """Say what may not do what it looks like."""
+    if session.context > session.made_for:
+        terminal.warn(
+            f"a context of {session.context} tokens is more than the {session.made_for} "
+            "that the model was made for: its answers may fall apart beyond"
+        )
+    for flag in asked.without_effect(chosen):
+        terminal.warn(f"{flag} has no effect at temperature 0: add --temp")
+
+
+def _describer(
+    session: Session,
+    job: Job,
+    chosen: SamplingSettings,
+    asked: Prompt,
+    generation: Generation,
+) -> Describer:
+    return Describer(
+        prompt=asked,
+        seed=chosen.seed.value,
+        timings=generation.timings,
+        card=session.card,
+        settings=listed(job.model, job.prompt, chosen, job.stops, job.output),
+        has_text=session.tokenizer is not None,
+        token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
+        echo=job.output.echo.value,
+        logprobs=job.output.logprobs.value is not None,
+        prompt_tokens=generation.prompt,
+    )
 
 
 def _with_json(output: OutputOptions) -> OutputOptions:
