@@ -28,6 +28,7 @@ CONFIGS = {
     "qwen2_moe": "Qwen2Moe",
     "qwen3_moe": "Qwen3Moe",
     "olmoe": "Olmoe",
+    "flex_olmo": "FlexOlmo",
     "granitemoe": "GraniteMoe",
     "glm4_moe": "Glm4Moe",
     "deepseek_v2": "DeepseekV2",
