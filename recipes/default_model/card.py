@@ -31,6 +31,9 @@ enough to be shipped inside the package, and made to show an engine at work, not
 It has read nothing but tales. It doesn't answer questions, follow instructions or state facts; its
 people change names, and what happens to them is made up.
 
+English holds together for a paragraph or two. Japanese is weaker: it repeats words, and after
+"むかしむかし、", which its books hardly ever open with, it often falls into a loop.
+
 ## Why the name begins with Llama
 
 Most of the English text was written by Llama 3.1. The licence of that model asks that a model
