@@ -175,6 +175,20 @@ class SamplingSettings:
         metavar="X",
         help="Only those at least X times as likely as the likeliest; 0 is off.",
     )
+    repeat_penalty: Setting[float] = setting(
+        *("--repeat-penalty", "--repetition-penalty"),
+        kind=Number(above=0),
+        default=1.0,
+        metavar="X",
+        help="Make tokens of the recent text X times less likely; 1 is off.",
+    )
+    repeat_last_n: Setting[int] = setting(
+        "--repeat-last-n",
+        kind=Whole(-1),
+        default=64,
+        metavar="N",
+        help="How many tokens are recent; -1: the whole text.",
+    )
     seed: Setting[int] = setting(
         "--seed",
         kind=Whole(-LARGEST_SEED, LARGEST_SEED),
@@ -189,7 +203,9 @@ class SamplingSettings:
     def completed(self, checkpoint: Mapping[str, Any]) -> SamplingSettings:
         """These, with what nobody set taken from generation_config.json, and a seed drawn.
 
-        At temperature 0 the other settings are put to what they then amount to: off.
+        At temperature 0 the other settings are put to what they then amount to: off. A repetition
+        penalty acts on greedy choices too, so it is only put off where the checkpoint, which means
+        it for sampling, brings it.
         """
         chosen = replace(self, **self._from(checkpoint))
         greedy: Source = "greedy"
@@ -201,6 +217,8 @@ class SamplingSettings:
                 top_p=Setting(off.top_p.value, greedy),
                 min_p=Setting(off.min_p.value, greedy),
             )
+            if chosen.repeat_penalty.source == "generation_config.json":
+                chosen = replace(chosen, repeat_penalty=Setting(off.repeat_penalty.value, greedy))
         if chosen.seed.source == "default" or chosen.seed.value < 0:
             if chosen.temp.value == 0:
                 return replace(chosen, seed=Setting(0, greedy))
@@ -232,11 +250,12 @@ class SamplingSettings:
         declared = declared_in(SamplingSettings)
         offered = {"temp": 1.0 if temperature is None else temperature}
         offered |= {name: checkpoint.get(name) for name in ("top_k", "top_p", "min_p")}
+        offered["repeat_penalty"] = checkpoint.get("repetition_penalty")
         found: dict[str, Setting[Any]] = {}
         for name, raw in offered.items():
             if raw is None or getattr(self, name).source != "default":
                 continue
-            key = "temperature" if name == "temp" else name
+            key = {"temp": "temperature", "repeat_penalty": "repetition_penalty"}.get(name, name)
             try:
                 value = declared[name].kind.accept(raw)
             except (ValueError, OverflowError):

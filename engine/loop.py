@@ -141,7 +141,7 @@ class Loop:
         return logits
 
     def _choose(self, logits: Tensor, running: list[Sequence]) -> list[Emission]:
-        draws = [Draw(s.request.sampling, s.sample, s.length) for s in running]
+        draws = [Draw(s.request.sampling, s.sample, s.length, s.recent()) for s in running]
         ids = choose(_without_early_stops(logits, running), draws)
         reports = self._report(logits, ids)
         emissions: list[Emission] = []

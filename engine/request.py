@@ -13,7 +13,8 @@ Finish = Literal["stop", "eos", "length", "context", "timeout"]
 class Sampling:
     """How the next token is chosen. Every default is neutral: temperature 0 is greedy.
 
-    `seed` starts the random stream; with the sample's number and the position it decides every
+    `repetition` makes tokens among the last `repeat_last` of the text less likely (below 0: all of
+    it); it acts on greedy choices too. `seed` starts the random stream; with the sample's number and the position it decides every
     draw, so a sample's text doesn't depend on its neighbours.
     """
 
@@ -21,6 +22,8 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition: float = 1.0
+    repeat_last: int = 64
     seed: int = 0
 
 

@@ -31,6 +31,16 @@ class Sequence:
             return tuple(self.generated[self.cached - len(prompt) :])
         return (*prompt[self.cached :], *self.generated)
 
+    def recent(self) -> tuple[int, ...]:
+        """The ids that the repetition penalty looks at; none where it is off."""
+        sampling = self.request.sampling
+        if sampling.repetition == 1 or sampling.repeat_last == 0:
+            return ()
+        count = sampling.repeat_last if sampling.repeat_last > 0 else self.length
+        generated = tuple(self.generated[-count:])
+        missing = count - len(generated)
+        return (*self.request.ids[-missing:], *generated) if missing else generated
+
     def accept(self, id: int, context: int) -> None:
         """Append a chosen id and see whether it ends the sample."""
         self.generated.append(id)

@@ -198,6 +198,8 @@ def _request(
             top_k=sampling.top_k.value,
             top_p=sampling.top_p.value,
             min_p=sampling.min_p.value,
+            repetition=sampling.repeat_penalty.value,
+            repeat_last=sampling.repeat_last_n.value,
             seed=sampling.seed.value,
         ),
         stop=Stop(

@@ -11,6 +11,12 @@ from .fields import Fields
 from .naming import NameMap
 
 
+COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_experts")
+COUNTS += ("num_local_experts", "n_routed_experts")
+MOST = 10_000
+"""Layers or experts that a config may ask for: a slip of a digit must not fill the memory."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A `model_type`: `read` turns its config's fields into a `ModelSpec`, `names` finds weights.
@@ -29,6 +35,9 @@ class Family:
         Raises `ModelError` for a field that is missing, senseless, or not understood.
         """
         fields = Fields(config, where)
+        for name in COUNTS:
+            if isinstance(count := config.get(name), int) and count > MOST:
+                raise fields.wrong(name, count, f"at most {MOST:,}")
         spec = self.read(fields)
         fields.refuse_rest()
         return spec

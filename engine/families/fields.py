@@ -17,10 +17,10 @@ HARMLESS = frozenset({
     "pretraining_tp", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop",
     "attn_pdrop", "return_dict", "output_attentions", "output_hidden_states", "bos_token_id",
     "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "is_decoder",
-    "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
+    "cross_attention_hidden_size",
     "chunk_size_feed_forward", "finetuning_task", "id2label", "label2id", "problem_type",
     "prefix", "task_specific_params", "tokenizer_class", "torchscript", "use_bfloat16",
-    "pruned_heads", "tie_encoder_decoder", "gradient_checkpointing", "_attn_implementation",
+    "tie_encoder_decoder", "gradient_checkpointing", "_attn_implementation",
     "_attn_implementation_autoset", "attn_implementation", "unsloth_version", "unsloth_fixed",
     "use_flash_attn", "temperature", "top_k", "top_p", "typical_p", "do_sample", "num_beams",
     "num_beam_groups", "num_return_sequences", "max_length", "min_length", "repetition_penalty",
@@ -171,7 +171,7 @@ class Fields:
     def refuse_rest(self) -> None:
         """Raise `ModelError` for a field that nobody took and that may change the result."""
         for name, value in self._config.items():
-            neutral = value is None or value is False
+            neutral = value is None or value is False or value == {}
             if name not in self._taken and name not in HARMLESS and not neutral:
                 raise ModelError(
                     f"{self.where} has a field lmtool doesn't understand: "

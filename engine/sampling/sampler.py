@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device import to_host
 from ..request import Sampling
-from . import rules
+from . import penalties, rules
 
 Rule = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,11 +27,15 @@ order in which they apply, which is that of transformers."""
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Whose turn it is: a row's sampling settings, its sample's number, the token's position."""
+    """Whose turn it is: a row's sampling settings, its sample's number, the token's position.
+
+    `recent` are the ids that `Sampling.repetition` makes less likely.
+    """
 
     sampling: Sampling
     sample: int
     position: int
+    recent: Sequence[int] = ()
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
@@ -40,6 +44,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     Temperature 0 takes the likeliest, the lowest id among equals. Otherwise the row's own random
     number picks from the cumulated probabilities, so a choice depends on nothing but the row.
     """
+    logits = _penalized(logits, draws)
     ids = to_host(logits.argmax(-1))
     rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if rows:
@@ -47,6 +52,16 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
         for row, id in zip(rows, drawn, strict=True):
             ids[row] = id
     return ids
+
+
+def _penalized(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    if all(draw.sampling.repetition == 1 or not draw.recent for draw in draws):
+        return logits
+    rows = [
+        penalties.repetition(row, draw.recent, draw.sampling.repetition) if draw.recent else row
+        for row, draw in zip(logits, draws, strict=True)
+    ]
+    return torch.stack(rows)
 
 
 def narrowed(logits: Tensor, settings: Sequence[Sampling]) -> Tensor:

@@ -172,4 +172,7 @@ def read_json(path: Path, needed: bool) -> dict[str, Any]:
 def _ids(source: dict[str, Any], name: str) -> list[int]:
     value = source.get(name)
     values: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
-    return [id for id in values if isinstance(id, int) and not isinstance(id, bool)]
+    for id in values:
+        if id is not None and (not isinstance(id, int) or isinstance(id, bool)):
+            raise ModelError(f"`{name}` of the checkpoint is {value!r}, not a token id or several")
+    return [id for id in values if id is not None]

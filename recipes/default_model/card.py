@@ -31,8 +31,9 @@ enough to be shipped inside the package, and made to show an engine at work, not
 It has read nothing but tales. It doesn't answer questions, follow instructions or state facts; its
 people change names, and what happens to them is made up.
 
-English holds together for a paragraph or two. Japanese is weaker: it repeats words, and after
-"むかしむかし、", which its books hardly ever open with, it often falls into a loop.
+English holds together for a paragraph or two. Japanese is weaker: its sentences are sentences, but
+seldom follow from one another. Without the repetition penalty of its settings it falls into a loop
+after "むかしむかし、", which its books hardly ever open with.
 
 ## Why the name begins with Llama
 

@@ -16,8 +16,16 @@ from model import Decoder, ModelConfig
 from train import load_state
 
 # Chosen by reading samples: hot enough to tell a new story each time, and `min_p` cuts off what
-# the model itself thinks far less likely than its best guess (Nguyen et al. 2024).
-SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.95, "top_k": 0, "min_p": 0.05}
+# the model itself thinks far less likely than its best guess (Nguyen et al. 2024). Without the
+# penalty, Japanese that opens by repeating itself goes on doing so.
+SAMPLING = {
+    "do_sample": True,
+    "temperature": 0.7,
+    "top_p": 0.95,
+    "top_k": 0,
+    "min_p": 0.05,
+    "repetition_penalty": 1.2,
+}
 
 # Our stacked weight -> the name of its slices in Hugging Face's LlamaForCausalLM.
 LAYER_NAMES = {

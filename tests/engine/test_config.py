@@ -277,3 +277,14 @@ def test_ropes_that_cannot_be_computed() -> None:
     )
     narrow = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     assert "`rope_type` is 'dynamic'" in refusal(LLAMA | {"head_dim": 2, "rope_parameters": narrow})
+
+
+def test_counts_beyond_reason_are_refused_at_once() -> None:
+    assert "`num_hidden_layers` is 1000000000, not at most" in refusal(
+        LLAMA | {"num_hidden_layers": 10**9}
+    )
+
+
+def test_an_encoder_beside_is_refused() -> None:
+    assert "`add_cross_attention`" in refusal(LLAMA | {"add_cross_attention": True})
+    assert read(LLAMA | {"add_cross_attention": False, "pruned_heads": {}}) == read(LLAMA)

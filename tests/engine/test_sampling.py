@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
     MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from lmtool.engine.request import Sampling
-from lmtool.engine.sampling import rules
+from lmtool.engine import sequence
+from lmtool.engine.request import Request, Sampling
+from lmtool.engine.sampling import penalties, rules
 from lmtool.engine.sampling.sampler import RULES, Draw, Rule, choose, narrowed, uniform
 
 NEVER = float("-inf")
@@ -270,3 +272,36 @@ def test_top_p_in_a_large_vocabulary_keeps_what_it_says() -> None:
     vocab = 128_000
     after = rules.top_p(torch.zeros(1, vocab), knob(0.9))
     assert abs(len(kept(after[0])) - 0.9 * vocab) <= 0.001 * vocab
+
+
+@given(seed=st.integers(0, 1000), penalty=st.sampled_from((0.5, 1.1, 1.3, 2.0)))
+@settings(max_examples=25, deadline=None)
+def test_repetition_is_transformers_own(seed: int, penalty: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 50, generator=generator) * 4
+    texts = torch.randint(0, 50, (3, 12), generator=generator)
+    wanted = RepetitionPenaltyLogitsProcessor(penalty)(texts, logits.clone())
+    for row in range(3):
+        got = penalties.repetition(logits[row], texts[row].tolist(), penalty)
+        torch.testing.assert_close(got, wanted[row], atol=0, rtol=0)
+
+
+def test_repetition_acts_on_greedy_choices_of_its_own_row() -> None:
+    logits = torch.tensor([[1.0, 0.9], [1.0, 0.9]])
+    draws = [Draw(Sampling(repetition=2.0), 0, 0, recent) for recent in ((0,), (1,))]
+    assert choose(logits, draws) == [1, 0]
+
+
+def test_recent_tokens_are_those_of_the_window() -> None:
+    def recent(last: int) -> tuple[int, ...]:
+        request = Request((1, 2, 3), sampling=Sampling(repetition=1.5, repeat_last=last))
+        return sequence.Sequence(request, 0, 0, generated=[4, 5]).recent()
+
+    assert [recent(last) for last in (0, 1, 2, 3, 9, -1)] == [
+        (),
+        (5,),
+        (4, 5),
+        (3, 4, 5),
+        (1, 2, 3, 4, 5),
+        (1, 2, 3, 4, 5),
+    ]
