@@ -14,8 +14,8 @@ class Sampling:
     """How the next token is chosen. Every default is neutral: temperature 0 is greedy.
 
     `repetition` makes tokens among the last `repeat_last` of the text less likely (below 0: all of
-    it); it acts on greedy choices too. `seed` starts the random stream; with the sample's number and the position it decides every
-    draw, so a sample's text doesn't depend on its neighbours.
+    it); it acts on greedy choices too. `seed` starts the random stream; with the sample's number
+    and the position it decides every draw, so a sample's text doesn't depend on its neighbours.
     """
 
     temperature: float = 0.0

@@ -10,9 +10,12 @@ from ..spec import ModelSpec
 from .fields import Fields
 from .naming import NameMap
 
-
-COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_experts")
-COUNTS += ("num_local_experts", "n_routed_experts")
+# fmt: off
+COUNTS = (
+    "num_hidden_layers", "num_layers", "n_layer", "n_layers",
+    "num_experts", "num_local_experts", "n_routed_experts",
+)
+# fmt: on
 MOST = 10_000
 """Layers or experts that a config may ask for: a slip of a digit must not fill the memory."""
 
