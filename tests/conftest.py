@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,7 +27,19 @@ def _bind_checkout() -> None:
     spec.loader.exec_module(module)
 
 
+def _hear_signals() -> None:
+    """Undo what a background job or nohup has us ignore: children would ignore it too.
+
+    A command that its parent had ignore Ctrl-C rightly goes on ignoring it; the tests send some.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 _bind_checkout()
+_hear_signals()
 
 RunLmtool = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
