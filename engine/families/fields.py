@@ -17,7 +17,7 @@ HARMLESS = frozenset({
     "pretraining_tp", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop",
     "attn_pdrop", "return_dict", "output_attentions", "output_hidden_states", "bos_token_id",
     "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "is_decoder",
-    "cross_attention_hidden_size",
+    "add_cross_attention", "cross_attention_hidden_size",
     "chunk_size_feed_forward", "finetuning_task", "id2label", "label2id", "problem_type",
     "prefix", "task_specific_params", "tokenizer_class", "torchscript", "use_bfloat16",
     "tie_encoder_decoder", "gradient_checkpointing", "_attn_implementation",
