@@ -30,6 +30,14 @@ Debug = Annotated[
 ]
 Color = Annotated[ColorWhen, typer.Option("--color", help="When to colour: auto, always, never.")]
 
+ReckonedContext = Annotated[
+    int | None,
+    typer.Option(
+        "-c", "--ctx-size", "--max-model-len", min=1, help="The context to reckon memory for."
+    ),
+]
+OneObject = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
 
 def open_terminal(quiet: bool, verbose: int, color: ColorWhen) -> Terminal:
     """The process's own streams, as talkative and colourful as the options ask."""

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from ..exits import Exit
-from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
+from ..options import (
+    Color,
+    ColorWhen,
+    Debug,
+    OneObject,
+    Quiet,
+    ReckonedContext,
+    Verbose,
+    open_terminal,
+)
 from ..terminal import Terminal
 from ..token_options import Offline
 
@@ -24,13 +33,8 @@ def doctor(
     model: Annotated[
         str, typer.Argument(help="A checkpoint folder, a repository id, or `default`.")
     ] = "default",
-    ctx_size: Annotated[
-        int | None,
-        typer.Option(
-            "-c", "--ctx-size", "--max-model-len", min=1, help="The context to reckon memory for."
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    ctx_size: ReckonedContext = None,
+    json: OneObject = False,
     offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
