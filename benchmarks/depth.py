@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.model.decoder import Decoder
+from lmtool.engine.model.source import PlainSource
 from lmtool.engine.spec import AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
 from lmtool.engine.step import Piece, Step
 
@@ -20,7 +21,7 @@ CONTEXT, ROUNDS, TOKENS = 512, 5, 8
 CPU = torch.device("cpu")
 
 
-class Random:
+class Random(PlainSource):
     """Random weights of any name and shape."""
 
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:

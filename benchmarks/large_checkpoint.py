@@ -201,7 +201,7 @@ def load_and_decode(folder: Path, tokens: int, out: Any) -> None:
     began = perf_counter()
     decoder, _ = load_decoder(open_checkpoint(folder), None, cpu)
     load_s = perf_counter() - began
-    cache = StaticCache(decoder.spec, 1, CONTEXT, CONTEXT, decoder.embed.dtype, cpu)
+    cache = StaticCache(decoder.spec, 1, CONTEXT, CONTEXT, decoder.dtype, cpu)
     ids, token_s = [1, 2, 3, 4, 5, 6, 7, 8], 0.0
     cache.reserve(0, CONTEXT)
     logits = decoder(Step.of([Piece(0, 0, ids, len(ids))], cpu), cache)

@@ -100,3 +100,9 @@ def _out_of_memory(doing: str) -> OutOfMemoryError:
         f"out of memory while {doing}",
         hint="a smaller context (-c), fewer samples, or a smaller dtype needs less",
     )
+
+
+def has_amx() -> bool:
+    """Whether the processor has matrix units (Intel AMX) that torch may use."""
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return probe is not None and bool(probe())

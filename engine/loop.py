@@ -44,7 +44,7 @@ class Loop:
     def __init__(self, decoder: Decoder, request: Request, context: int, timings: Timings) -> None:
         self.prompt: list[PromptToken] = []
         self._decoder = decoder
-        self._device = decoder.embed.device
+        self._device = decoder.device
         self._turning_points = decoder.spec.turning_points()
         self._request = request
         self._context = context
@@ -69,7 +69,7 @@ class Loop:
             len(sequences),
             self._context,
             CHUNK,
-            self._decoder.embed.dtype,
+            self._decoder.dtype,
             self._device,
         )
         began = perf_counter()

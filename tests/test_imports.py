@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Inside engine a module imports from its own row or from the rows above it, never from below.
 LAYERS = (
     ("spec", "request", "step", "stop", "device"),
+    ("matrix",),
     ("families", "cache", "quant"),
     ("model", "sampling", "sequence"),
     ("parallel", "runner", "scheduler"),

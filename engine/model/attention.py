@@ -21,9 +21,8 @@ class Attention:
         self.spec = spec
         self.layer = layer
         queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        self.q = Linear(source, "q", hidden, queries, spec.bias)
-        self.k = Linear(source, "k", hidden, keys, spec.bias)
-        self.v = Linear(source, "v", hidden, keys, spec.bias)
+        self.widths = (queries, keys, keys)
+        self.qkv = Linear(source, ("q", "k", "v"), hidden, self.widths, spec.bias)
         self.out = Linear(source, "out", queries, hidden, spec.out_bias)
         self.q_norm = _qk_norm(spec, source, "q_norm", spec.heads)
         self.k_norm = _qk_norm(spec, source, "k_norm", spec.kv_heads)
@@ -33,7 +32,7 @@ class Attention:
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
         """[T, M] -> [T, M]."""
         spec = self.spec
-        q, k, v = self.q(x), self.k(x), self.v(x)
+        q, k, v = self.qkv(x).split(self.widths, dim=-1)
         after = spec.qk_norm is not None and spec.qk_norm.after_rope
         q, k = self._heads(q, k, normed=not after)
         if spec.clip is not None:
@@ -43,7 +42,7 @@ class Attention:
             q, k = rotate(q, turn, spec.rope), rotate(k, turn, spec.rope)
         if after:
             q, k = self._heads(q.flatten(1), k.flatten(1), normed=True)
-        v = v.view(-1, spec.kv_heads, spec.head_dim)
+        v = v.unflatten(-1, (spec.kv_heads, spec.head_dim))
         shared.cache.write(self.layer, k, v, shared.step)
         gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
         return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
@@ -57,7 +56,7 @@ class Attention:
         for part, norm, count in zip((q, k), norms, (spec.heads, spec.kv_heads), strict=True):
             if norm is not None and whole:
                 part = norm(part)
-            part = part.view(-1, count, spec.head_dim)
+            part = part.unflatten(-1, (count, spec.head_dim))
             if norm is not None and not whole:
                 part = norm(part)
             heads.append(part)
@@ -69,7 +68,7 @@ class Attention:
         kv = shared.cache.read(self.layer, segment)
         seen = shared.sight(spec, segment, kv)
         own = q[segment.start : segment.stop]
-        own = own.view(segment.rows, segment.width, spec.heads, spec.head_dim).transpose(1, 2)
+        own = own.unflatten(0, (segment.rows, segment.width)).transpose(1, 2)
         out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)  # [R, H, N, D]
         return out.transpose(1, 2).reshape(-1, spec.heads * spec.head_dim)
 

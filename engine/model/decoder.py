@@ -23,7 +23,10 @@ class Decoder:
     def __init__(self, spec: ModelSpec, source: Source) -> None:
         self.spec = spec
         hidden, width = spec.hidden, spec.embed_width or spec.hidden
-        self.embed = source.take("embed.weight", spec.vocab, width)
+        self.dtype = source.dtype
+        # Rows are looked up as they are stored and converted then.
+        self.embed = source.take("embed.weight", spec.vocab, width, exact=True)
+        self.device = self.embed.device
         self.embed_norm = (
             Norm(spec.embed_norm, source, "embed_norm", width) if spec.embed_norm else None
         )
@@ -40,9 +43,10 @@ class Decoder:
             for i, layer in enumerate(spec.layers)
         )
         self.norm = Norm(spec.norm, source, "norm", hidden) if spec.norm else None
-        self.head = self.embed if spec.tied else source.take("head.weight", spec.vocab, width)
+        names, taken = (["embed.weight"], self.embed) if spec.tied else (["head.weight"], None)
+        self.head = source.matrix(names, [spec.vocab], width, taken)
         self.head_bias = source.take("head.bias", spec.vocab) if spec.head_bias else None
-        self.rotaries = {rope: Rotary(rope, self.embed.device) for rope in spec.ropes()}
+        self.rotaries = {rope: Rotary(rope, self.device) for rope in spec.ropes()}
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """Logits after each wanted token, float32 [O, V]; the step's keys and values are cached."""
@@ -52,7 +56,7 @@ class Decoder:
 
     def hidden(self, step: Step, cache: KVCache) -> Tensor:
         """The residual stream after the last layer, [T, M]."""
-        x = F.embedding(step.ids, self.embed)
+        x = F.embedding(step.ids, self.embed).to(self.dtype)
         if self.spec.embed_scale != 1.0:
             # The scale is rounded to the model's dtype first, as the references do.
             x = x * torch.tensor(self.spec.embed_scale, dtype=x.dtype, device=x.device)
@@ -77,7 +81,7 @@ class Decoder:
             hidden = self.norm(hidden)
         if self.narrow is not None:
             hidden = self.narrow(hidden)
-        logits = F.linear(hidden, self.head, self.head_bias).float()
+        logits = self.head(hidden, self.head_bias).float()
         if self.spec.logit_scale != 1.0:
             logits = logits * self.spec.logit_scale
         if self.spec.logit_cap is not None:

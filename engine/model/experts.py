@@ -18,9 +18,10 @@ class Router:
 
     def __init__(self, spec: RouterSpec, source: Source, hidden: int, count: int) -> None:
         self.spec = spec
-        self.linear = Linear(source, "router", hidden, count, spec.bias)
-        if spec.wide:
-            self.linear.widen()
+        weight = source.take("router.weight", count, hidden)
+        bias = source.take("router.bias", count) if spec.bias else None
+        self.weight = weight.float() if spec.wide else weight
+        self.bias = bias.float() if spec.wide and bias is not None else bias
         # Rounded, it could tip the balance between experts.
         self.correction = (
             source.take("router.correction", count, exact=True) if spec.correction else None
@@ -29,7 +30,7 @@ class Router:
     def __call__(self, x: Tensor, active: int) -> tuple[Tensor, Tensor]:
         """[T, M] -> which experts, int64 [T, K], and their weights, float32 [T, K]."""
         spec = self.spec
-        logits = self.linear(x.float() if spec.wide else x).float()  # [T, E]
+        logits = F.linear(x.float() if spec.wide else x, self.weight, self.bias).float()  # [T, E]
         scores = logits.sigmoid() if spec.scores == "sigmoid" else logits.softmax(-1)
         wanted = scores if self.correction is None else scores + self.correction.float()
         if spec.top_groups < spec.groups:

@@ -37,10 +37,9 @@ class LatentAttention:
             self.q = Linear(source, "q", spec.q_rank, queries, False)
         self.kv_down = Linear(source, "kv_down", hidden, spec.key_width, spec.bias)
         self.kv_norm = Norm(spec.norm, source, "kv_norm", spec.kv_rank)
-        kv = Linear(
-            source, "kv", spec.kv_rank, spec.heads * (spec.nope_dim + spec.value_dim), False
-        )
-        up = kv.weight.view(spec.heads, spec.nope_dim + spec.value_dim, spec.kv_rank)
+        widths = spec.nope_dim + spec.value_dim
+        up = source.take("kv.weight", spec.heads * widths, spec.kv_rank)
+        up = up.view(spec.heads, widths, spec.kv_rank)
         self.key_up, self.value_up = up[:, : spec.nope_dim], up[:, spec.nope_dim :]  # [H, ., rank]
         self.out = Linear(source, "out", spec.heads * spec.value_dim, hidden, spec.bias)
         self.scale = head**-0.5 if spec.scale is None else spec.scale

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from collections.abc import Sequence
+
+from torch import Tensor, cat
 
 from .source import Source
 
 
 class Linear:
-    """x @ weight.T + bias, for x [..., inputs]; weights are [outputs, inputs] as on disk."""
+    """x @ weight.T + bias, for x [T, inputs]; weights are [outputs, inputs] as on disk.
 
-    def __init__(self, source: Source, name: str, inputs: int, outputs: int, bias: bool) -> None:
-        self.weight = source.take(f"{name}.weight", outputs, inputs)
-        self.bias = source.take(f"{name}.bias", outputs) if bias else None
+    Several maps of the same input, such as query, key and value, run as one: their answers come
+    side by side in the order of `names`.
+    """
 
-    def widen(self) -> None:
-        """Compute in float32 from now on."""
-        self.weight = self.weight.float()
-        self.bias = None if self.bias is None else self.bias.float()
+    def __init__(
+        self,
+        source: Source,
+        names: str | Sequence[str],
+        inputs: int,
+        outputs: int | Sequence[int],
+        bias: bool,
+    ) -> None:
+        names = [names] if isinstance(names, str) else names
+        widths = [outputs] if isinstance(outputs, int) else outputs
+        weights = [f"{name}.weight" for name in names]
+        self.matrix = source.matrix(weights, widths, inputs)
+        self.bias: Tensor | None = None
+        if bias:
+            pairs = zip(names, widths, strict=True)
+            self.bias = _joined([source.take(f"{name}.bias", width) for name, width in pairs])
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[..., inputs] -> [..., outputs]."""
-        return F.linear(x, self.weight, self.bias)
+        """[T, inputs] -> [T, outputs]."""
+        return self.matrix(x, self.bias)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else cat(parts)

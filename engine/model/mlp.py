@@ -67,8 +67,8 @@ class Mlp:
     def __init__(self, spec: MlpSpec, source: Source, hidden: int) -> None:
         self.spec = spec
         self.act = Xielu(source) if spec.activation == "xielu" else ACTIVATIONS[spec.activation]
-        self.gate = Linear(source, "gate", hidden, spec.width, spec.bias) if spec.gated else None
-        self.up = Linear(source, "up", hidden, spec.width, spec.bias)
+        names = ("gate", "up") if spec.gated else ("up",)
+        self.into = Linear(source, names, hidden, [spec.width] * len(names), spec.bias)
         down_bias = spec.bias if spec.down_bias is None else spec.down_bias
         self.down = Linear(source, "down", spec.width, hidden, down_bias)
 
@@ -78,11 +78,12 @@ class Mlp:
 
     def neurons(self, x: Tensor) -> Tensor:
         """How strongly each neuron answers to x, [T, M] -> [T, F]."""
-        inner = self.up(x)
-        if self.gate is None:
+        inner = self.into(x)
+        if not self.spec.gated:
             return self.act(inner)
+        gate, inner = inner.split(self.spec.width, dim=-1)
         if self.spec.clamp is None:
-            return self.act(self.gate(x)) * inner
-        gate = self.gate(x).clamp(max=self.spec.clamp)
+            return self.act(gate) * inner
+        gate = gate.clamp(max=self.spec.clamp)
         inner = inner.clamp(-self.spec.clamp, self.spec.clamp)
         return gate * torch.sigmoid(gate * self.spec.slope) * (inner + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ... import ModelError
 from ..families.naming import Found, Packing
+from ..matrix import LARGEST_JOINED, Matrix, Placement, Plain, SideBySide
 from ..model.decoder import Decoder
 from ..quant.mxfp4 import unpack_mxfp4
 from .checkpoint import Checkpoint
@@ -27,6 +28,9 @@ DTYPES = {
 """What can be computed from; bytes are what packed formats unpack."""
 
 
+SMALL = 1 << 20
+"""Bytes of mapped matrices that are copied to be joined."""
+
 UNPACK: dict[Packing, Callable[..., Tensor]] = {"mxfp4": unpack_mxfp4}
 """What makes numbers of packed tensors, in a given dtype."""
 
@@ -34,13 +38,21 @@ UNPACK: dict[Packing, Callable[..., Tensor]] = {"mxfp4": unpack_mxfp4}
 class WeightReader:
     """A checkpoint as a `Source`: our names spelled its way, shapes checked, tensors mapped.
 
-    On the CPU and in the stored dtype a weight is the file's own pages. Otherwise it is converted
-    by itself and its pages are let go, so that no more than one weight is ever there twice.
+    On the CPU and in the stored dtype a weight is the file's own pages. Otherwise, and where the
+    placement packs matrices, it is converted by itself and its pages are let go, so that no more
+    than one weight is ever there twice.
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype,
+        device: torch.device,
+        placement: Placement | None = None,
+    ) -> None:
         self.dtype = dtype
         self.device = device
+        self.placement = placement or Placement()
         self._checkpoint = checkpoint
         self._tensors = checkpoint.tensors()
         self._taken: set[str] = set()
@@ -53,6 +65,40 @@ class WeightReader:
 
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
+        return self._read(name, shape, None if exact else self.dtype)[0]
+
+    def matrix(
+        self,
+        names: Sequence[str],
+        outputs: Sequence[int],
+        inputs: int,
+        taken: Tensor | None = None,
+    ) -> Matrix:
+        """Weights by our names, joined if that costs no second copy of anything large."""
+        if taken is not None and taken.dtype == self.dtype and self.device.type != "cpu":
+            return Plain(taken)
+        size = sum(outputs) * inputs * self.dtype.itemsize
+        copied = self.placement.packed or self.device.type != "cpu"
+        if len(names) > 1 and size > (LARGEST_JOINED if copied else SMALL):
+            rows = zip(names, outputs, strict=True)
+            parts = [self.matrix([name], [width], inputs) for name, width in rows]
+            return SideBySide(parts, outputs)
+        weights: list[Tensor] = []
+        places: list[tuple[Shard, Entry]] = []
+        for name, width in zip(names, outputs, strict=True):
+            weight, own_places = self._read(name, (width, inputs), self.dtype)
+            weights.append(weight)
+            places += own_places
+        held = self.placement.hold(weights[0] if len(weights) == 1 else torch.cat(weights))
+        if len(weights) > 1 or not isinstance(held, Plain):
+            for shard, entry in places:
+                shard.forget(entry)
+        return held
+
+    def _read(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None
+    ) -> tuple[Tensor, list[tuple[Shard, Entry]]]:
+        """A weight in `dtype` (None: as stored), and where in the files it comes from."""
         found = self._find(name)
         places = [self._tensors[theirs] for theirs in found.names]
         stored = [
@@ -71,7 +117,7 @@ class WeightReader:
             )
         self._taken.update(found.names)
         self.sizes[name] = math.prod(shape)
-        return self._own(weight, weight.dtype if exact else self.dtype, stored, places)
+        return self._own(weight, dtype or weight.dtype, stored, places), places
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor as the file's own pages, in the dtype it is stored in."""
@@ -127,18 +173,29 @@ def _implied(weight: Tensor, entry: Entry, shape: tuple[int, ...]) -> str:
 
 
 def load_decoder(
-    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    placement: Placement | None = None,
 ) -> tuple[Decoder, WeightReader]:
     """Build the checkpoint's decoder; `dtype` None keeps the dtype its embedding is stored in.
 
+    `placement` None holds matrices in the form that is fastest here.
     Raises `ModelError` for a weight that is missing, superfluous, or of the wrong shape.
     """
     if dtype is None:
         dtype = stored_dtype(checkpoint)
-    reader = WeightReader(checkpoint, dtype, device)
+    if placement is None:
+        placement = Placement.of(device, dtype, stored_numbers(checkpoint) * dtype.itemsize)
+    reader = WeightReader(checkpoint, dtype, device, placement)
     decoder = Decoder(checkpoint.spec, reader)
     reader.refuse_rest()
     return decoder, reader
+
+
+def stored_numbers(checkpoint: Checkpoint) -> int:
+    """How many numbers the files hold."""
+    return sum(math.prod(entry.shape) for _, entry in checkpoint.tensors().values())
 
 
 def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:

@@ -18,13 +18,15 @@ class ShapeReader(WeightReader):
         super().__init__(checkpoint, stored_dtype(checkpoint), torch.device("meta"))
         self.faults: list[ModelError] = []
 
-    def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
+    def _read(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None
+    ) -> tuple[Tensor, list[tuple[Shard, Entry]]]:
         """A weight of the shape asked for, whether the checkpoint has it or not."""
         try:
-            return super().take(name, *shape, exact=exact)
+            return super()._read(name, shape, dtype)
         except ModelError as fault:
             self.faults.append(fault)
-            return torch.empty(shape, device="meta", dtype=self.dtype)
+            return torch.empty(shape, device="meta", dtype=self.dtype), []
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor of the stored shape; its bytes aren't touched."""

@@ -106,7 +106,7 @@ def test_facts_agree_with_the_loaded_model(folder: Path) -> None:
     assert facts["parameters"]["total"] == sum(p.numel() for p in model.parameters())
     assert sum(facts["parameters"]["by_part"].values()) == facts["parameters"]["total"]
     loaded = Loaded.open(folder)
-    cache = StaticCache(loaded.decoder.spec, 1, 300, CHUNK, loaded.decoder.embed.dtype, CPU)
+    cache = StaticCache(loaded.decoder.spec, 1, 300, CHUNK, loaded.decoder.dtype, CPU)
     cache.reserve(0, 300)
     assert facts["memory"]["cache"] == cache.nbytes
 

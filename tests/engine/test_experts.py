@@ -16,6 +16,7 @@ from lmtool import ModelError
 from lmtool.engine.families.recurrent import RECURRENT
 from lmtool.engine.families.table import FAMILIES, find_family
 from lmtool.engine.model.experts import Experts
+from lmtool.engine.model.source import PlainSource
 from lmtool.engine.spec import ExpertsSpec, MlpSpec, ModelSpec, RouterSpec
 from lmtool.engine.step import Piece, Step
 from reference.cases_experts import CASES
@@ -74,7 +75,7 @@ def read_together(
         got[row].append(part)
 
 
-class Random:
+class Random(PlainSource):
     """A source of random weights."""
 
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:

@@ -82,12 +82,12 @@ def test_stored_in_any_dtype(folder: Path, name: str) -> None:
     resaved(folder, weights)
     decoder, reader = load_decoder(open_checkpoint(folder), None, CPU)
     assert reader.dtype == (torch.float32 if name == "F64" else stored)
-    assert decoder.embed.dtype == reader.dtype
+    assert decoder.dtype == reader.dtype
     for asked in (torch.float32, torch.bfloat16):
         decoder, reader = load_decoder(open_checkpoint(folder), asked, CPU)
         assert reader.dtype == asked
-        wanted = weights["model.embed_tokens.weight"].to(asked)
-        torch.testing.assert_close(decoder.embed, wanted, rtol=0, atol=0)
+        wanted = weights["lm_head.weight"].to(asked)
+        torch.testing.assert_close(decoder.head.dense(), wanted, rtol=0, atol=0)
     wide = Loaded.open(folder, torch.float32)
     wanted = reference_logprobs(folder, IDS)
     torch.testing.assert_close(logprobs(wide), wanted, atol=1e-4, rtol=0)
@@ -99,7 +99,7 @@ def test_dtypes_mixed_in_one_checkpoint(folder: Path) -> None:
     mixed = {n: w.bfloat16() if "embed" in n else w for n, w in weights.items()}
     decoder, reader = load_decoder(open_checkpoint(resaved(folder, mixed)), None, CPU)
     assert reader.dtype == torch.bfloat16
-    assert decoder.head.dtype == torch.bfloat16
+    assert decoder.head.dense().dtype == torch.bfloat16
 
 
 def test_a_head_that_is_stored_is_used_even_if_the_config_ties_it(folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_head_that_is_stored_is_used_even_if_the_config_ties_it(folder: Path) 
     del weights["lm_head.weight"]
     resaved(folder, weights)
     tied = Loaded.open(folder)
-    assert tied.decoder.head is tied.decoder.embed
+    assert torch.equal(tied.decoder.head.dense(), tied.decoder.embed)
     torch.testing.assert_close(logprobs(tied), stored, atol=0, rtol=0)
 
 

@@ -34,7 +34,7 @@ class Loaded:
         return cls(folder, load_decoder(open_checkpoint(folder), dtype, CPU)[0])
 
     def cache(self, rows: int = 1, slack: int = LONG) -> StaticCache:
-        return StaticCache(self.decoder.spec, rows, LONG, slack, self.decoder.embed.dtype, CPU)
+        return StaticCache(self.decoder.spec, rows, LONG, slack, self.decoder.dtype, CPU)
 
     def logprobs(
         self,

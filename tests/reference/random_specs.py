@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import Tensor
 
+from lmtool.engine.model.source import PlainSource
 from lmtool.engine.spec import (
     Activation,
     AlibiSpec,
@@ -43,7 +44,7 @@ VOCAB = 13
 
 
 @dataclass
-class RandomSource:
+class RandomSource(PlainSource):
     """Weights made up on demand, each from its name and a seed, at sizes that matter."""
 
     seed: int
