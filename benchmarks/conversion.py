@@ -189,7 +189,7 @@ def quantize(source: Path, target: Path, kind: str) -> None:
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
     with appears_whole(target) as draft:
         code = llama_cpp.llama_model_quantize(
-            str(source).encode(), str(draft).encode(), ctypes.byref(settings)
+            str(source).encode(), str(draft).encode(), ctypes.pointer(settings)
         )
         if code != 0:
             raise ConversionError(f"llama.cpp could not quantize {source}: code {code}")
@@ -197,6 +197,7 @@ def quantize(source: Path, target: Path, kind: str) -> None:
 
 def hush_llama() -> None:
     """Let llama.cpp print errors only; else it tells its whole life on stderr."""
+    import ctypes
     import sys
 
     import llama_cpp
@@ -210,7 +211,7 @@ def hush_llama() -> None:
             sys.stderr.write(text.decode(errors="replace") if level == 4 else "")
 
     _callbacks.append(log)  # ctypes doesn't keep it
-    llama_cpp.llama_log_set(log, None)
+    llama_cpp.llama_log_set(log, ctypes.c_void_p())
 
 
 _callbacks: list[Any] = []

@@ -203,7 +203,7 @@ def write_weights(path: Path, shape: Shape, dtype: torch.dtype) -> None:
             values = torch.randn(size, generator=generator)
             # A matrix keeps the size of what passes through; a norm's weights are near one.
             values = values / size[-1] ** 0.5 if len(size) > 1 else 1 + values / 50
-            file.write(values.to(dtype).view(torch.uint8).numpy())
+            file.write(values.to(dtype).view(torch.uint8).numpy().tobytes())
 
 
 if __name__ == "__main__":
