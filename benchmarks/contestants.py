@@ -156,7 +156,7 @@ class LlamaCpp:
             str(model).encode(), llama_cpp.llama_model_default_params()
         )
         if loaded is None:
-            raise RuntimeError(f"llama.cpp can't load {model}")
+            raise RuntimeError(f"llama.cpp can't load {model.name}")
         params = llama_cpp.llama_context_default_params()
         params.n_threads = params.n_threads_batch = threads
         params.n_ctx = 4096

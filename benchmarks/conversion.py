@@ -61,7 +61,7 @@ def stored_kind(source: Path) -> str:
     for _, tensor in read_tensors(source):
         if tensor.dim() > 1:
             return KINDS[tensor.dtype]
-    raise ConversionError(f"{source} has no weights in .safetensors files")
+    raise ConversionError(f"{source.name} has no weights in .safetensors files")
 
 
 def read_tensors(source: Path) -> Iterator[tuple[str, Tensor]]:
@@ -109,7 +109,7 @@ def read_config(source: Path) -> dict[str, Any]:
         ("rope type", rope.get("rope_type", rope.get("type", "default")), ("default",)),
     ):
         if value not in allowed:
-            raise ConversionError(f"{source} has `{value}` as its {field}")
+            raise ConversionError(f"{source.name} has `{value}` as its {field}")
     return config
 
 
@@ -192,7 +192,7 @@ def quantize(source: Path, target: Path, kind: str) -> None:
             str(source).encode(), str(draft).encode(), ctypes.pointer(settings)
         )
         if code != 0:
-            raise ConversionError(f"llama.cpp could not quantize {source}: code {code}")
+            raise ConversionError(f"llama.cpp could not quantize {source.name}: code {code}")
 
 
 def hush_llama() -> None:

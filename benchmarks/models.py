@@ -76,7 +76,10 @@ def parse() -> argparse.Namespace:
 
 
 class Verbatim(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help with its line breaks and the defaults."""
+    """Help with its line breaks, and the defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,9 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -83,12 +86,11 @@ def one_command(
     options: argparse.Namespace, command: dict[str, Any], context: int, rows: int = 1
 ) -> None:
     """A contest over one command, with `rows` texts of at most `context` tokens each."""
-    with contest(entries(options, context, rows), options.threads) as running:
+    with held(options, context, rows) as running:
         (results,) = running.run(options.rounds, command)
         if results:
             tokens = next(iter(results.values()))[0]["tokens"]
             print(versus(seconds_of(results), tokens))
-        print_notes(running, options.threads)
 
 
 def run_depth(options: argparse.Namespace) -> None:
@@ -96,40 +98,46 @@ def run_depth(options: argparse.Namespace) -> None:
     commands = [
         {"do": "decode", "prompt": depth, "tokens": options.tokens} for depth in options.depths
     ]
-    longest = max(options.depths) + options.tokens
-    with contest(entries(options, longest), options.threads) as running:
+    with held(options, max(options.depths) + options.tokens) as running:
         results = map(seconds_of, running.run(options.rounds, *commands))
         times = dict(zip(options.depths, results, strict=True))
         if all(times.values()):
             print(fall_off(times, options.tokens))
-        print_notes(running, options.threads)
 
 
-def entries(options: argparse.Namespace, context: int, rows: int = 1) -> list[Entry]:
-    """Who takes part in a contest of `rows` texts with at most `context` tokens each.
+@contextmanager
+def held(options: argparse.Namespace, context: int, rows: int = 1) -> Iterator[Contest]:
+    """A contest of `rows` texts with at most `context` tokens each.
 
-    Who can't run the model is left out, and told.
+    Afterwards it prints on what it was held, with what, and who couldn't take part.
     """
-    source = checkpoint(options.model, options.folder, options.dtype)
-    quant, room = options.quant, -(-(context + 8) // 256) * 256
-    found: list[Entry] = []
+    entries: list[Entry] = []
+    failures: dict[str, str] = {}
     for engine in contestants(options):
-        more = json.loads(getattr(options, engine.replace(".", "_")))
-        if engine == "lmtool":
-            more = {"quant": quant, **more} if quant else more
-            found.append(Entry(f"lmtool {quant}" if quant else engine, engine, source, more))
-        elif engine == "transformers":
-            found.append(Entry(engine, engine, source, more))
-        else:
-            kind = QUANTS[quant] if quant else stored_kind(source)
-            try:
-                file = gguf_file(source, kind, options.folder)
-            except (ConversionError, ImportError) as error:
-                tell(f"llama.cpp is left out: {error}")
-                continue
-            more = {"n_ctx": room * rows, "n_seq_max": rows, **more}
-            found.append(Entry(f"llama.cpp {kind}", engine, file, more))
-    return found
+        try:
+            entries.append(enter(options, engine, context, rows))
+        except (ConversionError, ImportError) as error:
+            failures[engine] = str(error)
+    with contest(entries, options.threads) as running:
+        yield running
+        print(f"\n{machine(options.threads)}; {', '.join(running.about())}.")
+        for name, why in (failures | running.failures).items():
+            print(f"\n{name} is not in it: {why}")
+
+
+def enter(options: argparse.Namespace, engine: str, context: int, rows: int) -> Entry:
+    """What a contestant loads. Raises `ConversionError`, `ImportError`."""
+    source = checkpoint(options.model, options.folder, options.dtype)
+    more: dict[str, Any] = json.loads(getattr(options, engine.replace(".", "_")))
+    quant = options.quant
+    if engine == "llama.cpp":
+        kind = QUANTS[quant] if quant else stored_kind(source)
+        room = -(-(context + 8) // 256) * 256  # llama.cpp counts in steps of 256
+        more = {"n_ctx": room * rows, "n_seq_max": rows, **more}
+        return Entry(f"{engine} {kind}", engine, gguf_file(source, kind, options.folder), more)
+    if engine == "lmtool" and quant:
+        return Entry(f"{engine} {quant}", engine, source, {"quant": quant, **more})
+    return Entry(engine, engine, source, more)
 
 
 def contestants(options: argparse.Namespace) -> tuple[str, ...]:
@@ -139,13 +147,6 @@ def contestants(options: argparse.Namespace) -> tuple[str, ...]:
     if options.quant:
         return ("lmtool", "llama.cpp")
     return ("lmtool", "transformers") if options.experiment == "batch" else CONTESTANTS
-
-
-def print_notes(running: Contest, threads: int) -> None:
-    """Below the table: on what, with what, and who failed."""
-    print(f"\n{machine(threads)}; {', '.join(running.about())}.")
-    for name, why in running.failures.items():
-        print(f"\n{name} is not in it: {why}")
 
 
 def run_start(options: argparse.Namespace) -> None:
@@ -167,7 +168,8 @@ def run_start(options: argparse.Namespace) -> None:
             if number:
                 times[name].append(seconds)
     print(versus(times))
-    print(f"\n{machine(None)}; files in the page cache.")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("lmtool", "torch", "transformers"))
+    print(f"\n{machine(None)}; {packages}; files in the page cache.")
 
 
 def time_process(command: list[str]) -> float:
@@ -221,8 +223,8 @@ def add_contest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quant", choices=tuple(QUANTS), help="lmtool's and llama.cpp's weights")
     parser.add_argument(
         "--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME",
-        help=f"of {', '.join(CONTESTANTS)}: who takes part, in this order (default: all that "
-        "are to be compared in this)",
+        help=f"of {', '.join(CONTESTANTS)}: who takes part, in this order, if not all that "
+        "are to be compared in this",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="each's")
     for name in CONTESTANTS:
