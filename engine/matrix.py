@@ -29,9 +29,6 @@ prefetches worse, so one is computed as four alike."""
 CACHE = 128 << 20
 """Bytes: weights of fewer stay in a processor's last cache between two tokens."""
 
-SMALLEST_PACKED = 1 << 18
-"""Numbers of a float32 matrix below which a plain product, called with less ado, is faster."""
-
 LARGEST_JOINED = 96 << 20
 """Bytes of matrices joined into one: a product of that size doesn't feel what calling it costs,
 and loading must not hold large weights twice."""
@@ -115,12 +112,12 @@ class SideBySide:
 
     def __init__(self, parts: Sequence[Matrix], outputs: Sequence[int]) -> None:
         self.parts = tuple(parts)
-        self.outputs = tuple(outputs)
+        self.outputs = list(outputs)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Matrix`."""
         nothing = [None] * len(self.parts)
-        biases = nothing if bias is None else bias.split(self.outputs)
+        biases = nothing if bias is None else torch.split(bias, self.outputs)
         pairs = zip(self.parts, biases, strict=True)
         return torch.cat([part(x, own) for part, own in pairs], dim=-1)
 
@@ -154,9 +151,7 @@ class Placement:
 
     def hold(self, weight: Tensor) -> Matrix:
         """The matrix of a weight [outputs, inputs]."""
-        if self.packed and weight.dtype == torch.bfloat16:
-            return Packed(weight, self.streamed)
-        if self.packed and weight.dtype == torch.float32 and weight.numel() >= SMALLEST_PACKED:
+        if self.packed and weight.dtype in (torch.float32, torch.bfloat16):
             return Packed(weight, self.streamed)
         if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and has_amx():
             return Vectored(weight)

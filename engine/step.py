@@ -54,15 +54,20 @@ class Piece:
 class Step:
     """The flat tensors of one forward pass over T tokens; prefill and decode look alike.
 
-    `ids`, `positions` and `extents` are int64 [T]; `wanted` [O] holds the places in the step whose
-    logits are asked for.
+    `ids` and `positions` are int64 [T], `extents` one number a token; `wanted` [O] holds the
+    places in the step whose logits are asked for, None: all.
     """
 
     ids: Tensor
     positions: Tensor
-    extents: Tensor
+    extents: tuple[int, ...]
     segments: tuple[Segment, ...]
-    wanted: Tensor
+    wanted: Tensor | None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, once this step's are cached."""
+        return max(max(segment.lengths) for segment in self.segments)
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], device: torch.device) -> Step:
@@ -87,9 +92,11 @@ class Step:
         return cls(
             torch.tensor(ids, device=device),
             torch.tensor(positions, device=device),
-            torch.tensor(extents, device=device),
+            tuple(extents),
             tuple(segments),
-            torch.tensor(wanted, dtype=torch.int64, device=device),
+            None
+            if len(wanted) == len(ids)
+            else torch.tensor(wanted, dtype=torch.int64, device=device),
         )
 
 

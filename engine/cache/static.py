@@ -73,9 +73,9 @@ class StaticCache:
             slot = first % store.slots
             span = slice(segment.start, segment.stop)
             if segment.rows == 1 and slot + segment.width <= store.slots:
-                place = slice(slot, slot + segment.width)
-                store.k[segment.row, :, place] = k[span].transpose(0, 1)
-                store.v[segment.row, :, place] = v[span].transpose(0, 1)
+                for kept, new in ((store.k, k), (store.v, v)):
+                    place = kept[segment.row].narrow(1, slot, segment.width)
+                    place.copy_(new[span].transpose(0, 1))
                 continue
             slots = step.positions[span] % store.slots
             rows = torch.arange(segment.row, segment.row + segment.rows, device=slots.device)
@@ -88,10 +88,13 @@ class StaticCache:
         store = self._layers[layer]
         longest = max(segment.lengths)
         held = min(longest, store.slots)
-        rows = slice(segment.row, segment.row + segment.rows)
         plain = longest <= store.slots and min(segment.lengths) == longest
         positions = None if plain else _positions(segment.lengths, held, store)
-        return KeyValue(store.k[rows, :, :held], store.v[rows, :, :held], positions)
+        k, v = (
+            kept.narrow(0, segment.row, segment.rows).narrow(2, 0, held)
+            for kept in (store.k, store.v)
+        )
+        return KeyValue(k, v, positions)
 
     def fork(self, source: int, target: int, length: int) -> None:
         """Copy a row; both go their own way from `length` tokens on."""

@@ -61,14 +61,14 @@ def attend(
     cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """softmax(q k^T * scale) v over the keys that are seen, q [R, H, N, D] -> [R, H, N, Dv].
+    """softmax(q k^T * scale) v over the keys that are seen, q [R, N, H, D] -> [R, N, H, Dv].
 
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
     in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
+    rows, width, heads, _ = q.shape
     if cap is not None or sinks is not None:
-        return _attend_openly(q, kv, seen, scale, cap, sinks)
-    rows, heads, width, _ = q.shape
+        return _attend_openly(q.transpose(1, 2), kv, seen, scale, cap, sinks).transpose(1, 2)
     groups = kv.k.shape[1]
     if width == 1 and not (isinstance(seen, Tensor) and seen.shape[1] > 1):
         # The H / G heads that share a key-value head become queries of that head, so that each
@@ -76,9 +76,9 @@ def attend(
         q = q.reshape(rows, groups, heads // groups, -1)
         mask = seen if isinstance(seen, Tensor) else None
         out = F.scaled_dot_product_attention(q, kv.k, kv.v, attn_mask=mask, scale=scale)
-        return out.reshape(rows, heads, 1, -1)
-    return F.scaled_dot_product_attention(
-        q,
+        return out.reshape(rows, 1, heads, -1)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2),
         kv.k,
         kv.v,
         attn_mask=seen if isinstance(seen, Tensor) else None,
@@ -86,6 +86,7 @@ def attend(
         scale=scale,
         enable_gqa=groups != heads,
     )
+    return out.transpose(1, 2)
 
 
 def _attend_openly(

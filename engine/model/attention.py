@@ -20,10 +20,10 @@ class Attention:
     def __init__(self, spec: AttentionSpec, source: Source, hidden: int, layer: int) -> None:
         self.spec = spec
         self.layer = layer
-        queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        self.widths = (queries, keys, keys)
-        self.qkv = Linear(source, ("q", "k", "v"), hidden, self.widths, spec.bias)
-        self.out = Linear(source, "out", queries, hidden, spec.out_bias)
+        heads = (spec.heads, spec.kv_heads, spec.kv_heads)
+        widths = [count * spec.head_dim for count in heads]
+        self.qkv = Linear(source, ("q", "k", "v"), hidden, widths, spec.bias)
+        self.out = Linear(source, "out", widths[0], hidden, spec.out_bias)
         self.q_norm = _qk_norm(spec, source, "q_norm", spec.heads)
         self.k_norm = _qk_norm(spec, source, "k_norm", spec.kv_heads)
         self.sinks = source.take("sinks", spec.heads) if spec.sinks else None
@@ -32,35 +32,34 @@ class Attention:
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
         """[T, M] -> [T, M]."""
         spec = self.spec
-        q, k, v = self.qkv(x).split(self.widths, dim=-1)
-        after = spec.qk_norm is not None and spec.qk_norm.after_rope
-        q, k = self._heads(q, k, normed=not after)
+        qkv = self.qkv(x)
+        heads = qkv.view(len(x), -1, spec.head_dim)  # [T, H + 2 G, D]
+        turning, v = heads[:, : -spec.kv_heads], heads[:, -spec.kv_heads :]
+        if spec.qk_norm is not None and not spec.qk_norm.after_rope:
+            turning = self._normed(turning)
         if spec.clip is not None:
-            q, k, v = (part.clamp(-spec.clip, spec.clip) for part in (q, k, v))
+            turning, v = turning.clamp(-spec.clip, spec.clip), v.clamp(-spec.clip, spec.clip)
         if spec.rope is not None:
-            turn = shared.turns[spec.rope]
-            q, k = rotate(q, turn, spec.rope), rotate(k, turn, spec.rope)
-        if after:
-            q, k = self._heads(q.flatten(1), k.flatten(1), normed=True)
-        v = v.unflatten(-1, (spec.kv_heads, spec.head_dim))
+            turning = rotate(turning, shared.turns[spec.rope], spec.rope)
+        if spec.qk_norm is not None and spec.qk_norm.after_rope:
+            turning = self._normed(turning)
+        q, k = turning[:, : spec.heads], turning[:, spec.heads :]
         shared.cache.write(self.layer, k, v, shared.step)
         gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
         return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
 
-    def _heads(self, q: Tensor, k: Tensor, normed: bool) -> tuple[Tensor, Tensor]:
-        """Queries and keys by head, [T, H, D] and [T, G, D]; normalized if that is due."""
-        spec = self.spec
-        norms = (self.q_norm, self.k_norm) if normed else (None, None)
-        whole = spec.qk_norm is not None and spec.qk_norm.over == "whole"
-        heads: list[Tensor] = []
-        for part, norm, count in zip((q, k), norms, (spec.heads, spec.kv_heads), strict=True):
-            if norm is not None and whole:
-                part = norm(part)
-            part = part.unflatten(-1, (count, spec.head_dim))
-            if norm is not None and not whole:
-                part = norm(part)
-            heads.append(part)
-        return heads[0], heads[1]
+    def _normed(self, turning: Tensor) -> Tensor:
+        """Queries and keys normalized, [T, H + G, D]."""
+        assert self.spec.qk_norm is not None
+        assert self.q_norm is not None
+        assert self.k_norm is not None
+        heads, parts = self.spec.heads, list[Tensor]()
+        for part, norm in ((turning[:, :heads], self.q_norm), (turning[:, heads:], self.k_norm)):
+            if self.spec.qk_norm.over == "whole":
+                parts.append(norm(part.flatten(1)).view(part.shape))
+            else:
+                parts.append(norm(part))
+        return cat(parts, dim=1)
 
     def _gather(self, q: Tensor, segment: Segment, shared: Pass) -> Tensor:
         """One segment's rows attend to what they have cached, [R * N, H * D]."""
@@ -68,17 +67,14 @@ class Attention:
         kv = shared.cache.read(self.layer, segment)
         seen = shared.sight(spec, segment, kv)
         own = q[segment.start : segment.stop]
-        own = own.unflatten(0, (segment.rows, segment.width)).transpose(1, 2)
-        out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)  # [R, H, N, D]
-        return out.transpose(1, 2).reshape(-1, spec.heads * spec.head_dim)
+        own = own.view(segment.rows, segment.width, spec.heads, spec.head_dim)
+        out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)
+        return out.reshape(-1, spec.heads * spec.head_dim)
 
 
 def _qk_norm(spec: AttentionSpec, source: Source, name: str, heads: int) -> Norm | None:
     if spec.qk_norm is None:
         return None
-    shapes = {
-        "head": (spec.head_dim,),
-        "heads": (heads, spec.head_dim),
-        "whole": (heads * spec.head_dim,),
-    }
+    width = spec.head_dim
+    shapes = {"head": (width,), "heads": (heads, width), "whole": (heads * width,)}
     return Norm(spec.qk_norm.norm, source, name, *shapes[spec.qk_norm.over])

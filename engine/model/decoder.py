@@ -52,7 +52,7 @@ class Decoder:
         """Logits after each wanted token, float32 [O, V]; the step's keys and values are cached."""
         with torch.inference_mode():
             hidden = self.hidden(step, cache)
-            return self.logits(hidden[step.wanted])
+            return self.logits(hidden if step.wanted is None else hidden[step.wanted])
 
     def hidden(self, step: Step, cache: KVCache) -> Tensor:
         """The residual stream after the last layer, [T, M]."""
@@ -66,10 +66,7 @@ class Decoder:
             x = self.widen(x)
         if self.positions is not None:
             x = x + F.embedding(step.positions + self.spec.position_offset, self.positions)
-        turns = {
-            rope: rotary.turn(step.positions, step.extents, x.dtype)
-            for rope, rotary in self.rotaries.items()
-        }
+        turns = {rope: rotary.turn(step, x.dtype) for rope, rotary in self.rotaries.items()}
         shared = Pass(step, cache, turns)
         for block in self.blocks:
             x = block(x, shared)

@@ -67,6 +67,6 @@ class LatentAttention:
         kv = shared.cache.read(self.layer, segment)
         kv = KeyValue(kv.k, kv.k[..., : spec.kv_rank], kv.positions)
         own = q[segment.start : segment.stop]
-        own = own.view(segment.rows, segment.width, *own.shape[1:]).transpose(1, 2)
+        own = own.view(segment.rows, segment.width, *own.shape[1:])
         out = attend(own, kv, shared.sight(spec, segment, kv), self.scale)
-        return out.transpose(1, 2).flatten(0, 1)
+        return out.flatten(0, 1)

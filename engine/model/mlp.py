@@ -81,7 +81,7 @@ class Mlp:
         inner = self.into(x)
         if not self.spec.gated:
             return self.act(inner)
-        gate, inner = inner.split(self.spec.width, dim=-1)
+        gate, inner = inner[:, : self.spec.width], inner[:, self.spec.width :]
         if self.spec.clamp is None:
             return self.act(gate) * inner
         gate = gate.clamp(max=self.spec.clamp)

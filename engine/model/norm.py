@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -24,6 +26,11 @@ class Norm:
             # The references add it in float32 to RMS weights, in the model's dtype to the others.
             weight = self.weight.float() if spec.kind == "rms" else self.weight
             self.weight = weight + spec.offset
+        device = None if self.weight is None else self.weight.device
+        # 1 / sqrt(mean(x * x) + eps) is size / hypot(|x|, least): half as many calls.
+        self._least = torch.tensor(math.sqrt(shape[-1] * spec.eps), device=device)
+        self._size = torch.tensor(math.sqrt(shape[-1]), device=device)
+        self._sized = None if self.weight is None else self.weight * self._size
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width], in x's dtype.
@@ -35,12 +42,15 @@ class Norm:
         plain = self.weight is None or self.weight.dim() == 1
         if self.spec.kind == "layer" and plain:
             return F.layer_norm(x, over, self.weight, self.bias, eps)
-        if x.dtype == torch.float32 and plain:
-            return F.rms_norm(x, over, self.weight, eps)
         if self.spec.kind == "layer":
             wide = F.layer_norm(x.float(), over, None, None, eps)
         else:
-            wide = F.rms_norm(x.float(), over, None, eps)
+            length = torch.hypot(
+                torch.norm(x, dim=-1, keepdim=True, dtype=torch.float32), self._least
+            )
+            if x.dtype == torch.float32 and self._sized is not None:
+                return torch.div(x, length) * self._sized
+            wide = x * torch.div(self._size, length)
         if self.weight is None:
             return wide.to(x.dtype)
         if self.spec.kind == "layer" or self.weight.dtype == torch.float32:

@@ -20,9 +20,16 @@ from ..spec import (
     RopeSpec,
     YarnScaling,
 )
+from ..step import Step
 
 Turn: TypeAlias = tuple[Tensor, Tensor]
-"""cos and sin of a step's angles, [T, 1, width / 2] each."""
+"""What each number of a turned head and its partner are multiplied by: [T, 1, width] each.
+
+That is the cosine, and the sine with the sign that the partner takes.
+"""
+
+FIRST = 1024
+"""Positions whose turns are computed at once, ahead of their use."""
 
 
 class Rotary:
@@ -36,20 +43,42 @@ class Rotary:
         scaling = spec.scaling
         stretched = isinstance(scaling, YarnScaling | LongScaling)
         self._amplitude = scaling.attention_factor if stretched else 1.0
+        self._table = torch.empty(0, device=device)  # [positions, 2, width]
 
-    def turn(self, positions: Tensor, extents: Tensor, dtype: torch.dtype) -> Turn:
-        """Cos and sin for tokens at `positions` [T] of texts that reach `extents` [T]."""
-        frequencies, scaling = self._frequencies, self.spec.scaling
-        if isinstance(scaling, DynamicScaling):
-            frequencies = self._dynamic(scaling, extents)
-        elif isinstance(scaling, LongScaling):
-            factors = torch.tensor((scaling.short, scaling.long), device=self.device)
-            frequencies = frequencies / factors[(extents > scaling.original).long()]
+    def turn(self, step: Step, dtype: torch.dtype) -> Turn:
+        """The turns of a step's tokens."""
+        if isinstance(self.spec.scaling, DynamicScaling | LongScaling):
+            extents = torch.tensor(step.extents, device=self.device)
+            turns = self._turns(step.positions, self._stretched(extents), dtype)
+        else:
+            if step.longest > len(self._table) or self._table.dtype != dtype:
+                # What depends on the position alone is computed once and looked up.
+                count = max(FIRST, 1 << (step.longest - 1).bit_length())
+                every = torch.arange(count, device=self.device)
+                self._table = self._turns(every, self._frequencies, dtype)
+            turns = self._table.index_select(0, step.positions)
+        return turns[:, :1], turns[:, 1:]
+
+    def _turns(self, positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
+        """Cosines, and sines signed for the partner, [T, 2, width]."""
         angles = positions[:, None].float() * frequencies
         if self.spec.backward:
             angles = -angles
         cos, sin = angles.cos() * self._amplitude, angles.sin() * self._amplitude
-        return cos.to(dtype)[:, None], sin.to(dtype)[:, None]
+        if self.spec.interleaved:
+            pairs = [torch.stack(pair, dim=-1).flatten(-2) for pair in ((cos, cos), (-sin, sin))]
+        else:
+            pairs = [torch.cat(pair, dim=-1) for pair in ((cos, cos), (-sin, sin))]
+        return torch.stack(pairs, dim=1).to(dtype)
+
+    def _stretched(self, extents: Tensor) -> Tensor:
+        """Frequencies for each token by the length of its text, [T, width / 2]."""
+        scaling = self.spec.scaling
+        if isinstance(scaling, DynamicScaling):
+            return self._dynamic(scaling, extents)
+        assert isinstance(scaling, LongScaling)
+        factors = torch.tensor((scaling.short, scaling.long), device=self.device)
+        return self._frequencies / factors[(extents > scaling.original).long()]
 
     def _plain(self, theta: Tensor | float) -> Tensor:
         exponents = torch.arange(0, self.spec.width, 2, device=self.device).float()
@@ -82,12 +111,10 @@ def rotate(x: Tensor, turn: Turn, spec: RopeSpec) -> Tensor:
     width = spec.width
     turned = x if width == x.shape[-1] else x[..., :width]
     if spec.interleaved:
-        one, two = turned[..., 0::2], turned[..., 1::2]
-        pairs = torch.stack((one * cos - two * sin, two * cos + one * sin), dim=-1)
-        turned = pairs.flatten(-2)
+        partners = turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     else:
-        one, two = turned[..., : width // 2], turned[..., width // 2 :]
-        turned = torch.cat((one * cos - two * sin, two * cos + one * sin), dim=-1)
+        partners = turned.roll(width // 2, -1)
+    turned = turned * cos + partners * sin
     return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
 
 
