@@ -45,9 +45,8 @@ class Norm:
         if self.spec.kind == "layer":
             wide = F.layer_norm(x.float(), over, None, None, eps)
         else:
-            length = torch.hypot(
-                torch.norm(x, dim=-1, keepdim=True, dtype=torch.float32), self._least
-            )
+            length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+            length = torch.hypot(length, self._least)
             if x.dtype == torch.float32 and self._sized is not None:
                 return torch.div(x, length) * self._sized
             wide = x * torch.div(self._size, length)

@@ -111,7 +111,7 @@ def rotate(x: Tensor, turn: Turn, spec: RopeSpec) -> Tensor:
     width = spec.width
     turned = x if width == x.shape[-1] else x[..., :width]
     if spec.interleaved:
-        partners = turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        partners = torch.flip(turned.view(*turned.shape[:-1], -1, 2), (-1,)).view(turned.shape)
     else:
         partners = turned.roll(width // 2, -1)
     turned = turned * cos + partners * sin
