@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, cat
 
 from ..spec import AttentionSpec
@@ -34,7 +35,7 @@ class Attention:
         spec = self.spec
         qkv = self.qkv(x)
         heads = qkv.view(len(x), -1, spec.head_dim)  # [T, H + 2 G, D]
-        turning, v = heads[:, : -spec.kv_heads], heads[:, -spec.kv_heads :]
+        turning, v = torch.split(heads, [spec.heads + spec.kv_heads, spec.kv_heads], 1)
         if spec.qk_norm is not None and not spec.qk_norm.after_rope:
             turning = self._normed(turning)
         if spec.clip is not None:
@@ -43,7 +44,7 @@ class Attention:
             turning = rotate(turning, shared.turns[spec.rope], spec.rope)
         if spec.qk_norm is not None and spec.qk_norm.after_rope:
             turning = self._normed(turning)
-        q, k = turning[:, : spec.heads], turning[:, spec.heads :]
+        q, k = torch.split(turning, [spec.heads, spec.kv_heads], 1)
         shared.cache.write(self.layer, k, v, shared.step)
         gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
         return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
@@ -66,7 +67,7 @@ class Attention:
         spec = self.spec
         kv = shared.cache.read(self.layer, segment)
         seen = shared.sight(spec, segment, kv)
-        own = q[segment.start : segment.stop]
+        own = q if len(shared.step.segments) == 1 else q[segment.start : segment.stop]
         own = own.view(segment.rows, segment.width, spec.heads, spec.head_dim)
         out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)
         return out.reshape(-1, spec.heads * spec.head_dim)

@@ -67,6 +67,7 @@ class Mlp:
     def __init__(self, spec: MlpSpec, source: Source, hidden: int) -> None:
         self.spec = spec
         self.act = Xielu(source) if spec.activation == "xielu" else ACTIVATIONS[spec.activation]
+        self.fresh = spec.activation != "linear"  # its answer is a tensor of its own
         names = ("gate", "up") if spec.gated else ("up",)
         self.into = Linear(source, names, hidden, [spec.width] * len(names), spec.bias)
         down_bias = spec.bias if spec.down_bias is None else spec.down_bias
@@ -81,9 +82,9 @@ class Mlp:
         inner = self.into(x)
         if not self.spec.gated:
             return self.act(inner)
-        gate, inner = inner[:, : self.spec.width], inner[:, self.spec.width :]
+        gate, inner = torch.split(inner, self.spec.width, 1)
         if self.spec.clamp is None:
-            return self.act(gate) * inner
+            return self.act(gate).mul_(inner) if self.fresh else self.act(gate) * inner
         gate = gate.clamp(max=self.spec.clamp)
         inner = inner.clamp(-self.spec.clamp, self.spec.clamp)
         return gate * torch.sigmoid(gate * self.spec.slope) * (inner + 1)

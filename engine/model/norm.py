@@ -48,7 +48,7 @@ class Norm:
             length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
             length = torch.hypot(length, self._least)
             if x.dtype == torch.float32 and self._sized is not None:
-                return torch.div(x, length) * self._sized
+                return torch.div(x, length).mul_(self._sized)
             wide = x * torch.div(self._size, length)
         if self.weight is None:
             return wide.to(x.dtype)

@@ -113,8 +113,8 @@ def rotate(x: Tensor, turn: Turn, spec: RopeSpec) -> Tensor:
     if spec.interleaved:
         partners = torch.flip(turned.view(*turned.shape[:-1], -1, 2), (-1,)).view(turned.shape)
     else:
-        partners = turned.roll(width // 2, -1)
-    turned = turned * cos + partners * sin
+        partners = torch.roll(turned, width // 2, -1)
+    turned = (turned * cos).add_(partners.mul_(sin))
     return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
 
 
