@@ -119,6 +119,11 @@ class Session:
         length = _context(checkpoint, context)
         return cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
 
+    @property
+    def decoder(self) -> Decoder:
+        """The model itself, for measuring: ids in, logits out."""
+        return self._decoder
+
     def fit(
         self, ids: Sequence[int], max_new: int | None, overflow: Overflow
     ) -> tuple[tuple[int, ...], int]:

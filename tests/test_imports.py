@@ -35,7 +35,7 @@ LAYERS = (
     ("weights", "speculate"),
     ("loop",),
     ("session",),
-    ("score", "lens", "bench", "facts", "examine"),
+    ("score", "lens", "machine", "cost", "bench", "facts", "examine"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.
