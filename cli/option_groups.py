@@ -22,8 +22,8 @@ LARGEST_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """Which model, and how it is held."""
+class WhichModel:
+    """Which model, and where it runs."""
 
     panel: ClassVar[str] = "Model"
 
@@ -48,6 +48,15 @@ class ModelSettings:
         metavar="NAME",
         help="auto, cpu, cuda or mps.",
     )
+    offline: Setting[bool] = setting(
+        "--offline", kind=Flag(), default=False, help="Never touch the network."
+    )
+
+
+@dataclass(frozen=True)
+class ModelSettings(WhichModel):
+    """Which model, and how it is held."""
+
     dtype: Setting[str] = setting(
         "--dtype",
         kind=Choice(("auto", "float32", "bfloat16", "float16")),
@@ -61,9 +70,6 @@ class ModelSettings:
         default=None,
         metavar="N",
         help="Processor threads. Default: every core.",
-    )
-    offline: Setting[bool] = setting(
-        "--offline", kind=Flag(), default=False, help="Never touch the network."
     )
 
 
