@@ -35,6 +35,12 @@ def _generate() -> ModuleType:
     return generate
 
 
+def _bench() -> ModuleType:
+    from .commands import bench
+
+    return bench
+
+
 def _train_tokenizer() -> ModuleType:
     from .commands import train_tokenizer
 
@@ -74,6 +80,9 @@ def _doctor() -> ModuleType:
 # The help lines stand here too, so that the help page imports no command.
 COMMANDS = {
     "generate": Listed("Continue a prompt with a language model.", _generate),
+    "bench": Listed(
+        "Measure how fast a model reads prompts and writes tokens on this machine.", _bench
+    ),
     "train-tokenizer": Listed(
         "Train a byte-level BPE tokenizer from text.",
         _train_tokenizer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import log1p
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,33 @@ class TrainingBar:
             self._bar.reset(self._task, total=log1p(self._merges), description="merging")
         amount = f"{done:,} of {self._merges:,}"
         self._bar.update(self._task, completed=log1p(done), amount=amount)
+
+
+class StatusLine:
+    """One line on stderr, written over again and again, where that is a terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._stream = terminal.stderr
+        self._wanted = terminal.stderr_is_terminal and terminal.verbosity >= 0
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Put `text` in the place of what is there."""
+        if not self._wanted:
+            return
+        with suppress(OSError):
+            width = os.get_terminal_size(self._stream.fileno()).columns or 80
+            self._stream.write(f"\r\x1b[K{text[: width - 1]}")
+            self._stream.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        """Leave the line empty for whatever is written next."""
+        if self._shown:
+            with suppress(OSError):
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
+        self._shown = False
 
 
 @contextmanager

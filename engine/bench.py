@@ -17,14 +17,20 @@ from torch import Tensor
 
 from .. import InputError, ModelError, OutOfMemoryError
 from .cache.static import StaticCache
-from .cost import Cost
+from .cost import Cost, held_bytes
 from .device import memory_errors
 from .loop import CHUNK
-from .machine import forget_peak_memory, matrix_rate, memory_bandwidth, peak_memory
+from .machine import (
+    Machine,
+    forget_peak_memory,
+    matrix_rate,
+    memory_bandwidth,
+    peak_memory,
+)
 from .model.decoder import Decoder
 from .request import Sampling
 from .sampling.sampler import Draw, choose
-from .session import Session
+from .session import ModelCard, Session
 from .step import Piece, Step
 
 FRESH_S = 10.0
@@ -47,6 +53,11 @@ class Point:
     depth: int
     prompt: int
     tokens: int
+
+    def __str__(self) -> str:
+        """For people."""
+        parts = [f"batch {self.batch}", f"depth {self.depth}"]
+        return ", ".join([*parts, f"prompt {self.prompt}", f"{self.tokens} tokens"])
 
     @property
     def length(self) -> int:
@@ -152,6 +163,21 @@ class Result:
         return [seconds for seconds in found if seconds is not None]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, how many bytes its weights take, and where it runs."""
+
+    model: ModelCard
+    weight_bytes: int
+    machine: Machine
+
+    @classmethod
+    def of(cls, session: Session) -> Subject:
+        """A session's model on this machine."""
+        decoder = session.decoder
+        return cls(session.card, held_bytes(decoder), Machine.of(decoder.device))
+
+
 def check_room(points: Sequence[Point], context: int) -> None:
     """Raises `InputError` for the first point that has no room in the context."""
     for point in points:
@@ -183,7 +209,7 @@ def run(
             texts = None  # its cache goes before the next one comes
         cost = Cost.of(session.decoder, point.batch, point.depth, point.prompt, point.tokens)
         try:
-            with memory_errors("measuring"):
+            with memory_errors(f"measuring {point}"):
                 if texts is None:
                     texts = _Texts(session.decoder, point.batch, session.context, seed)
                 watch(point, 0)

@@ -52,6 +52,16 @@ def weight_bytes(decoder: Decoder, rows: int = 1) -> float:
     return _bytes_within(parts, rows)
 
 
+def held_bytes(decoder: Decoder) -> int:
+    """Bytes of all weights, looked-up tables among them; a table that is the head too, once."""
+    tables = [table for table in (decoder.embed, decoder.positions) if table is not None]
+    head = decoder.head
+    if isinstance(head, Plain) and head.weight.data_ptr() == decoder.embed.data_ptr():
+        tables = tables[1:]
+    every_expert = 1 << 30  # so many rows leave none out
+    return round(weight_bytes(decoder, every_expert)) + sum(table.nbytes for table in tables)
+
+
 def _bytes_within(part: Any, rows: int) -> float:
     """Bytes of the weights in a part of the model, down through all that it is made of."""
     if isinstance(part, Tensor) or hasattr(part, "dense"):

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
@@ -62,6 +63,24 @@ def _least_seconds(work: Callable[[], float]) -> float:
     return best
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured: names and versions as they give themselves out."""
+
+    processor: str
+    cores: int
+    threads: int
+    device: str
+    torch: str
+
+    @classmethod
+    def of(cls, device: torch.device) -> Machine:
+        """The machine that runs, with torch's current threads."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        threads = torch.get_num_threads()
+        return cls(processor_name(), usable_cores(), threads, name, torch.__version__)
+
+
 def processor_name() -> str:
     """The processor as it calls itself."""
     try:
@@ -73,13 +92,6 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def device_name(device: torch.device) -> str:
-    """The device as it calls itself: the processor's name for the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return processor_name()
 
 
 def usable_cores() -> int:
