@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -14,15 +15,19 @@ from .cache.static import StaticCache
 from .device import to_host
 from .model.decoder import Decoder
 from .request import Candidate, PromptToken, Request, Timings
-from .sampling.sampler import Draw, choose
+from .sampling.sampler import choose
+from .scheduler import Part, Scheduler
 from .sequence import Sequence
-from .step import Piece, Step
+from .step import Step
 
 CHUNK = 512
-"""Prompt tokens fed in one step: enough to keep the cores busy, little enough to bound memory."""
+"""Tokens fed in one step: enough to keep the cores busy, little enough to bound memory."""
 
-ROWS = 16
-"""Samples decoded together; more of them come in groups."""
+ROWS = 32
+"""Texts decoded together; more of them wait for their turn."""
+
+Report = tuple[float | None, tuple[Candidate, ...]]
+"""A chosen id's log-probability and its likeliest alternatives, if asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +41,29 @@ class Emission:
 
 
 class Loop:
-    """Runs a request's samples: prefill once, then decode all of them step by step.
+    """Runs requests side by side: each step takes every text one token or piece of prompt further.
 
-    `prompt` fills during prefill if the request asks for its prompt's log-probabilities.
+    Texts come and go at every step; what a text says doesn't depend on who runs beside it.
+    `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
     """
 
-    def __init__(self, decoder: Decoder, request: Request, context: int, timings: Timings) -> None:
-        self.prompt: list[PromptToken] = []
+    def __init__(
+        self,
+        decoder: Decoder,
+        requests: Many[Request],
+        context: int,
+        timings: Timings,
+        rows: int = ROWS,
+    ) -> None:
+        self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
         self._device = decoder.device
         self._turning_points = decoder.spec.turning_points()
-        self._request = request
+        self._requests = requests
         self._context = context
         self._timings = timings
+        # Two at least, since one of several samples keeps its row until all have started.
+        self._most = max(rows, 2)
 
     def run(self) -> Iterator[Emission]:
         """Every id of every sample, interleaved, as soon as it is chosen.
@@ -56,82 +71,33 @@ class Loop:
         Whoever iterates may set a sequence's `finish` to end it early.
         Raises `ModelError` if the logits turn out not to be numbers.
         """
-        samples = self._request.samples if self._request.max_new != 0 else 1  # all alike: none
-        for first in range(0, samples, ROWS):
-            count = min(ROWS, samples - first)
-            yield from self._run_group(
-                [Sequence(self._request, first + row, row) for row in range(count)]
-            )
-
-    def _run_group(self, sequences: list[Sequence]) -> Iterator[Emission]:
-        cache = StaticCache(
-            self._decoder.spec,
-            len(sequences),
-            self._context,
-            CHUNK,
-            self._decoder.dtype,
-            self._device,
-        )
-        began = perf_counter()
-        logits = self._prefill(sequences[0], cache)
-        for sequence in sequences[1:]:
-            cache.fork(0, sequence.row, sequences[0].cached)
-            sequence.cached = sequences[0].cached
-        self._timings.prefill_s += perf_counter() - began
-        self._timings.prompt_tokens += len(self._request.ids)
-        running = [] if self._request.max_new == 0 else sequences
-        logits = logits.expand(len(running), -1)
-        while running:
+        table = Scheduler(self._sequences(), self._most)
+        spec, context, dtype = self._decoder.spec, self._context, self._decoder.dtype
+        cache = StaticCache(spec, table.rows, context, CHUNK, dtype, self._device)
+        while table.seat(cache):
             began = perf_counter()
-            emissions = self._choose(logits, running)
+            parts = table.parts(CHUNK)
+            logits = self._run(parts, cache)
+            self._clock(parts, perf_counter() - began)
+            began = perf_counter()
+            speakers, logits = self._turns(table, parts, logits, cache)
+            emissions = self._choose(speakers, logits)
             self._timings.decoded_tokens += len(emissions)
             self._timings.decode_s += perf_counter() - began
             yield from emissions
-            running = [sequence for sequence in running if sequence.finish is None]
-            if running:
-                began = perf_counter()
-                logits = self._decode(running, cache)
-                self._timings.decode_s += perf_counter() - began
 
-    def _prefill(self, sequence: Sequence, cache: StaticCache) -> Tensor:
-        """Feed the prompt in chunks; the logits after its last token, [1, V]."""
-        ids = self._request.ids
-        score = self._request.prompt_logprobs and not self.prompt  # once for all groups
-        logits = torch.empty(0)
-        for begin in range(0, len(ids), CHUNK):
-            chunk = ids[begin : begin + CHUNK]
-            sequence.cached = begin + len(chunk)
-            cache.reserve(sequence.row, sequence.cached)
-            wanted = "last" if sequence.cached == len(ids) else "none"
-            if score:
-                wanted = "all"
-            piece = Piece(sequence.row, begin, chunk, len(ids), wanted)
-            logits = self._run([piece], cache)
-            if score:
-                self._score_prompt(begin, logits)
-        return logits[-1:]
+    def _sequences(self) -> Iterator[Sequence]:
+        for number, request in enumerate(self._requests):
+            yield from Sequence.samples_of(request, number)
 
-    def _decode(self, running: list[Sequence], cache: StaticCache) -> Tensor:
-        """One token further in every running sequence: logits [R, V]."""
-        pieces: list[Piece] = []
-        for sequence in running:
-            cache.reserve(sequence.row, sequence.length)
-            if sequence.length in self._turning_points:
-                self._refill(sequence, cache)
-            pieces.append(Piece(sequence.row, sequence.cached, sequence.pending, sequence.length))
-            sequence.cached = sequence.length
-        return self._run(pieces, cache)
-
-    def _refill(self, sequence: Sequence, cache: StaticCache) -> None:
-        """Compute all but the last token anew, now that the text is known to be longer."""
-        ids = (*self._request.ids, *sequence.generated)[:-1]
-        for begin in range(0, len(ids), CHUNK):
-            piece = Piece(sequence.row, begin, ids[begin : begin + CHUNK], sequence.length, "none")
-            self._run([piece], cache)
-
-    def _run(self, pieces: list[Piece], cache: StaticCache) -> Tensor:
-        """The wanted logits of one step, and they are numbers."""
-        logits = self._decoder(Step.of(pieces, self._device), cache)
+    def _run(self, parts: Many[Part], cache: StaticCache) -> Tensor:
+        """The wanted logits of one step, [O, V], and they are numbers."""
+        if not parts:
+            return torch.empty(0)
+        for part in parts:
+            part.sequence.cached = part.piece.begin + len(part.piece.ids)
+            cache.reserve(part.sequence.row, part.sequence.cached)
+        logits = self._decoder(Step.of([part.piece for part in parts], self._device), cache)
         if not bool(logits.sum().isfinite()):
             raise ModelError(
                 "the model's logits are not numbers (NaN or infinite): its weights are damaged, "
@@ -140,56 +106,87 @@ class Loop:
             )
         return logits
 
-    def _choose(self, logits: Tensor, running: list[Sequence]) -> list[Emission]:
-        draws = [Draw(s.request.sampling, s.sample, s.length, s.recent()) for s in running]
-        ids = choose(_without_early_stops(logits, running), draws)
-        reports = self._report(logits, ids)
+    def _clock(self, parts: Many[Part], seconds: float) -> None:
+        """Share out what a step took to prompts and texts, by their tokens."""
+        widths = [(not part.sequence.generated, len(part.piece.ids)) for part in parts]
+        read = sum(width for reads, width in widths if reads)
+        share = seconds * read / max(1, sum(width for _, width in widths))
+        self._timings.prompt_tokens += read
+        self._timings.prefill_s += share
+        self._timings.decode_s += seconds - share
+
+    def _turns(
+        self, table: Scheduler, parts: Many[Part], logits: Tensor, cache: StaticCache
+    ) -> tuple[list[Sequence], Tensor]:
+        """Who takes a token now, and the logits to choose it by, [R, V]."""
+        speakers: list[Sequence] = []
+        places: list[int] = []
+        end = 0
+        for part in parts:
+            sequence, begin, end = part.sequence, end, end + part.answers
+            if sequence.generated and part.completes:
+                speakers.append(sequence)
+                places.append(begin)
+            elif not sequence.generated:
+                self._read(part, logits[begin:end])
+        if len(places) < len(logits):
+            logits = logits[places]
+        starting = [sequence for sequence in table.seated() if sequence.may_start]
+        for sequence in starting:
+            sequence.start(cache)
+        if starting:
+            first = [sequence.opening.logits for sequence in starting]
+            logits = torch.cat([logits, *(row for row in first if row is not None)])
+        return [*speakers, *starting], logits
+
+    def _read(self, part: Part, logits: Tensor) -> None:
+        """Take what a piece of a prompt gave: its tokens' scores, and in the end its answer."""
+        sequence = part.sequence
+        if sequence.request.prompt_logprobs:
+            self._score(part, logits)
+        if part.completes and sequence.request.max_new == 0:
+            sequence.finish = "length"
+        elif part.completes:
+            sequence.opening.logits = logits[-1:].clone()  # a view would keep a whole chunk's
+
+    def _choose(self, speakers: Many[Sequence], logits: Tensor) -> list[Emission]:
+        if not speakers:
+            return []
+        ids = choose(logits, [sequence.draw() for sequence in speakers])
+        reports = _reports(logits, ids, [s.request.logprobs for s in speakers])
         emissions: list[Emission] = []
-        for sequence, id, (logprob, top) in zip(running, ids, reports, strict=True):
+        for sequence, id, (logprob, top) in zip(speakers, ids, reports, strict=True):
             sequence.accept(id, self._context)
+            if sequence.length in self._turning_points:
+                sequence.cached = 0  # now that the text is known to be longer
             emissions.append(Emission(sequence, id, logprob, top))
         return emissions
 
-    def _report(
-        self, logits: Tensor, ids: list[int]
-    ) -> list[tuple[float | None, tuple[Candidate, ...]]]:
-        """Log-probability of each row's id and of its likeliest alternatives."""
-        count = self._request.logprobs
-        if count is None:
-            return [(None, ())] * len(ids)
-        logprobs = torch.log_softmax(logits, dim=-1)
-        places = torch.tensor(ids, dtype=torch.int64, device=logits.device)
-        chosen = logprobs.gather(-1, places[:, None])
-        best = logprobs.topk(min(count, logits.shape[-1]), dim=-1)
-        tops = [
-            tuple(map(Candidate, *row))
-            for row in zip(to_host(best.indices), to_host(best.values), strict=True)
-        ]
-        return list(zip(to_host(chosen.squeeze(-1)), tops, strict=True))
-
-    def _score_prompt(self, begin: int, logits: Tensor) -> None:
-        """Log-probabilities of the prompt's tokens after `begin`, from their predecessors."""
-        ids = self._request.ids
+    def _score(self, part: Part, logits: Tensor) -> None:
+        """Log-probabilities of the prompt's tokens after a piece's, from their predecessors."""
+        sequence, begin = part.sequence, part.piece.begin
+        ids, prompt = sequence.request.ids, self.prompts[sequence.number]
         if begin == 0:
-            self.prompt.append(PromptToken(ids[0], None))
+            prompt.append(PromptToken(ids[0], None))
         following = list(ids[begin + 1 : begin + 1 + len(logits)])
-        reports = self._report(logits[: len(following)], following)
+        counts = [sequence.request.logprobs] * len(following)
+        reports = _reports(logits[: len(following)], following, counts)
         for id, (logprob, top) in zip(following, reports, strict=True):
-            self.prompt.append(PromptToken(id, logprob, top))
+            prompt.append(PromptToken(id, logprob, top))
 
 
-def _without_early_stops(logits: Tensor, running: list[Sequence]) -> Tensor:
-    """Logits in which no row may end before its `min_tokens`."""
-    vocab = logits.shape[-1]
-    # Configs name ends that are no tokens of theirs: -1, or an id past the vocabulary.
-    barred = {
-        row: sorted(id for id in s.request.stop.eos | s.request.stop.ids if 0 <= id < vocab)
-        for row, s in enumerate(running)
-        if len(s.generated) < s.request.stop.min_tokens
-    }
-    if not any(barred.values()):
-        return logits
-    logits = logits.clone()
-    for row, ids in barred.items():
-        logits[row, ids] = float("-inf")
-    return logits
+def _reports(logits: Tensor, ids: list[int], counts: Many[int | None]) -> list[Report]:
+    """Log-probability of each row's id and of its `counts` likeliest; None asks for nothing."""
+    reports: list[Report] = [(None, ())] * len(ids)
+    asking = [row for row, count in enumerate(counts) if count is not None]
+    if not asking:
+        return reports
+    logprobs = torch.log_softmax(logits if len(asking) == len(ids) else logits[asking], dim=-1)
+    places = torch.tensor([ids[row] for row in asking], device=logits.device)
+    chosen = to_host(logprobs.gather(-1, places[:, None]).squeeze(-1))
+    most = max(count or 0 for count in counts)
+    best = logprobs.topk(min(most, logits.shape[-1]), dim=-1)
+    pairs = zip(to_host(best.indices), to_host(best.values), strict=True)
+    for row, own, (top, values) in zip(asking, chosen, pairs, strict=True):
+        reports[row] = (own, tuple(map(Candidate, top[: counts[row]], values[: counts[row]])))
+    return reports

@@ -76,7 +76,8 @@ class Token:
     `text` is what may be printed now: whole characters, nothing that could still become a stop
     text. So it can lag behind `id`, be empty, or, on the last token, hold more than one token's
     text. `logprob` and `top` are of the model's own distribution, before temperature and
-    truncation. `finish` is set on a sample's last token.
+    truncation. `finish` is set on a sample's last token. `request` counts the requests that were
+    asked for together.
     """
 
     sample: int
@@ -85,6 +86,7 @@ class Token:
     logprob: float | None = None
     top: tuple[Candidate, ...] = ()
     finish: Finish | None = None
+    request: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from .cache.layout import KVCache
 from .request import Finish, Request
+from .sampling.sampler import Draw
 
 
-@dataclass
+@dataclass(eq=False)
+class Opening:
+    """What the samples of one request share: a prompt that only one of them, `reader`, reads.
+
+    The others start from its row. `logits` [1, V] are those after the prompt, None until it is
+    read; `absent` counts the samples that have no row yet.
+    """
+
+    reader: Sequence
+    absent: int
+    logits: Tensor | None = None
+
+
+@dataclass(eq=False)
 class Sequence:
-    """One sample of a request: its ids so far, how many of them are cached, how it ended."""
+    """One sample of a request: its ids so far, how many of them are cached, how it ended.
+
+    `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
+    """
 
     request: Request
-    sample: int
-    row: int
+    sample: int = 0
+    number: int = 0
+    row: int = -1
     cached: int = 0
     generated: list[int] = field(default_factory=list[int])
     finish: Finish | None = None
+    opening: Opening = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Alone until `samples_of` says otherwise."""
+        self.opening = Opening(self, 1)
+
+    @classmethod
+    def samples_of(cls, request: Request, number: int = 0) -> Iterator[Sequence]:
+        """A request's samples in the order in which they get rows: whoever reads comes first.
+
+        That is the last one, since it starts last where rows are scarce.
+        """
+        count = request.samples if request.max_new != 0 else 1  # all alike: no tokens
+        last = Sequence(request, count - 1, number)
+        last.opening.absent = count
+        yield last
+        for sample in range(count - 1):
+            sequence = Sequence(request, sample, number)
+            sequence.opening = last.opening
+            yield sequence
 
     @property
     def length(self) -> int:
@@ -24,22 +67,59 @@ class Sequence:
         return len(self.request.ids) + len(self.generated)
 
     @property
-    def pending(self) -> tuple[int, ...]:
-        """Ids that aren't cached yet."""
-        prompt = self.request.ids
-        if self.cached >= len(prompt):
-            return tuple(self.generated[self.cached - len(prompt) :])
-        return (*prompt[self.cached :], *self.generated)
+    def left(self) -> int:
+        """How many ids aren't cached yet."""
+        return self.length - self.cached
 
-    def recent(self) -> tuple[int, ...]:
+    @property
+    def reads(self) -> bool:
+        """Whether its ids have to be fed: not those of a prompt that another sample reads."""
+        return bool(self.generated) or self.opening.reader is self
+
+    @property
+    def may_start(self) -> bool:
+        """Whether its first token can be chosen: whoever has read lets all others start before."""
+        opening = self.opening
+        read = not self.generated and opening.logits is not None
+        return read and (opening.reader is not self or opening.absent == 0)
+
+    def start(self, cache: KVCache) -> None:
+        """Make the prompt that another sample has read its own."""
+        reader = self.opening.reader
+        if reader is not self:
+            cache.fork(reader.row, self.row, reader.cached)
+            self.cached = reader.cached
+
+    def pending(self, most: int) -> tuple[int, ...]:
+        """The first ids that aren't cached yet, so many at most."""
+        prompt, stop = self.request.ids, self.cached + most
+        if self.cached >= len(prompt):
+            return tuple(self.generated[self.cached - len(prompt) : stop - len(prompt)])
+        return (*prompt[self.cached : stop], *self.generated[: max(0, stop - len(prompt))])
+
+    def draw(self, ahead: Ids[int] = ()) -> Draw:
+        """Whose turn it is after the text so far and `ahead`."""
+        request, stop = self.request, self.request.stop
+        early = len(self.generated) + len(ahead) < stop.min_tokens
+        return Draw(
+            request.sampling,
+            self.sample,
+            self.length + len(ahead),
+            self.recent(ahead),
+            stop.eos | stop.ids if early else frozenset(),
+        )
+
+    def recent(self, ahead: Ids[int] = ()) -> tuple[int, ...]:
         """The ids that the repetition penalty looks at; none where it is off."""
         sampling = self.request.sampling
         if sampling.repetition == 1 or sampling.repeat_last == 0:
             return ()
-        count = sampling.repeat_last if sampling.repeat_last > 0 else self.length
-        generated = tuple(self.generated[-count:])
-        missing = count - len(generated)
-        return (*self.request.ids[-missing:], *generated) if missing else generated
+        count = sampling.repeat_last
+        if count < 0 or count > self.length + len(ahead):
+            return (*self.request.ids, *self.generated, *ahead)
+        tail = (*self.generated[-count:], *ahead)[-count:]
+        missing = count - len(tail)
+        return (*self.request.ids[-missing:], *tail) if missing else tail
 
     def accept(self, id: int, context: int) -> None:
         """Append a chosen id and see whether it ends the sample."""

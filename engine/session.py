@@ -40,17 +40,22 @@ class ModelCard:
 class Generation:
     """A generation under way: iterate over it for its tokens, then read what it took.
 
-    `prompt` fills when prefill is done, if the request asked for prompt log-probabilities.
-    Samples are decoded together and their tokens come interleaved.
+    `prompts` has a list a request, which fills when its prefill is done if the request asked for
+    prompt log-probabilities. Texts are decoded together and their tokens come interleaved.
     """
 
     timings: Timings
-    prompt: list[PromptToken] = field(default_factory=list[PromptToken])
+    prompts: list[list[PromptToken]]
     _tokens: Iterator[Token] = field(default_factory=lambda: iter(()), repr=False)
 
     def __iter__(self) -> Iterator[Token]:
         """The tokens, each once."""
         return self._tokens
+
+    @property
+    def prompt(self) -> list[PromptToken]:
+        """The first request's prompt."""
+        return self.prompts[0]
 
 
 class Session:
@@ -159,15 +164,29 @@ class Session:
 
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
-        timings = Timings(load_s=self._load_s)
-        loop = Loop(self._decoder, request, self.context, timings)
-        return Generation(timings, loop.prompt, self._tokens(loop, request))
+        return self.generate_many([request])
 
-    def _tokens(self, loop: Loop, request: Request) -> Iterator[Token]:
-        voices = [_Voice(self.tokenizer, request) for _ in range(request.samples)]
+    def generate_many(self, requests: Sequence[Request]) -> Generation:
+        """Start on several requests, which run side by side as far as there is room.
+
+        A token's `request` says whose it is. A text is the same as if its request ran alone, but
+        for how sums are rounded.
+        """
+        timings = Timings(load_s=self._load_s)
+        loop = Loop(self._decoder, requests, self.context, timings)
+        return Generation(timings, loop.prompts, self._tokens(loop))
+
+    def _tokens(self, loop: Loop) -> Iterator[Token]:
+        voices: dict[tuple[int, int], _Voice] = {}
         with memory_errors("generating"):
             for emission in loop.run():
-                yield voices[emission.sequence.sample].say(emission)
+                sequence = emission.sequence
+                key = (sequence.number, sequence.sample)
+                if key not in voices:
+                    voices[key] = _Voice(self.tokenizer, sequence.request)
+                yield voices[key].say(emission)
+                if sequence.finish is not None:
+                    del voices[key]
 
 
 class _Voice:
@@ -193,7 +212,13 @@ class _Voice:
             elif sequence.finish is not None:
                 text += self._matcher.finish()
         return Token(
-            sequence.sample, emission.id, text, emission.logprob, emission.top, sequence.finish
+            sequence.sample,
+            emission.id,
+            text,
+            emission.logprob,
+            emission.top,
+            sequence.finish,
+            sequence.number,
         )
 
 

@@ -29,13 +29,15 @@ order in which they apply, which is that of transformers."""
 class Draw:
     """Whose turn it is: a row's sampling settings, its sample's number, the token's position.
 
-    `recent` are the ids that `Sampling.repetition` makes less likely.
+    `recent` are the ids that `Sampling.repetition` makes less likely, `barred` those that can't be
+    chosen.
     """
 
     sampling: Sampling
     sample: int
     position: int
     recent: Sequence[int] = ()
+    barred: frozenset[int] = frozenset()
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
@@ -44,7 +46,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     Temperature 0 takes the likeliest, the lowest id among equals. Otherwise the row's own random
     number picks from the cumulated probabilities, so a choice depends on nothing but the row.
     """
-    logits = _penalized(logits, draws)
+    logits = _penalized(_without_barred(logits, draws), draws)
     ids = to_host(logits.argmax(-1))
     rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if rows:
@@ -52,6 +54,22 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
         for row, id in zip(rows, drawn, strict=True):
             ids[row] = id
     return ids
+
+
+def _without_barred(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    vocab = logits.shape[-1]
+    # Configs name ends that are no tokens of theirs: -1, or an id past the vocabulary.
+    barred = {
+        row: sorted(id for id in draw.barred if 0 <= id < vocab)
+        for row, draw in enumerate(draws)
+        if draw.barred
+    }
+    if not any(barred.values()):
+        return logits
+    logits = logits.clone()
+    for row, ids in barred.items():
+        logits[row, ids] = float("-inf")
+    return logits
 
 
 def _penalized(logits: Tensor, draws: Sequence[Draw]) -> Tensor:

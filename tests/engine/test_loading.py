@@ -180,7 +180,7 @@ def test_weights_that_are_no_numbers_are_noticed(folder: Path, name: str, value:
     decoder = Loaded.open(resaved(folder, weights)).decoder
     for request in (Request((1, 2, 3), 5), Request((1, 2), 0, logprobs=1, prompt_logprobs=True)):
         with pytest.raises(ModelError, match="the model's logits are not numbers"):
-            list(Loop(decoder, request, 100, Timings()).run())
+            list(Loop(decoder, [request], 100, Timings()).run())
 
 
 def test_an_overflow_of_float16_is_noticed(folder: Path) -> None:
@@ -189,8 +189,8 @@ def test_an_overflow_of_float16_is_noticed(folder: Path) -> None:
     resaved(folder, weights)
     decoder = Loaded.open(folder, torch.float16).decoder
     with pytest.raises(ModelError, match="or too large for its dtype") as caught:
-        list(Loop(decoder, Request((1, 2, 3), 5), 100, Timings()).run())
+        list(Loop(decoder, [Request((1, 2, 3), 5)], 100, Timings()).run())
     assert caught.value.hint is not None
     assert "--dtype float32" in caught.value.hint
     decoder = Loaded.open(folder, torch.float32).decoder
-    assert len(list(Loop(decoder, Request((1, 2, 3), 5), 100, Timings()).run())) == 5
+    assert len(list(Loop(decoder, [Request((1, 2, 3), 5)], 100, Timings()).run())) == 5

@@ -295,7 +295,7 @@ def test_repetition_acts_on_greedy_choices_of_its_own_row() -> None:
 def test_recent_tokens_are_those_of_the_window() -> None:
     def recent(last: int) -> tuple[int, ...]:
         request = Request((1, 2, 3), sampling=Sampling(repetition=1.5, repeat_last=last))
-        return sequence.Sequence(request, 0, 0, generated=[4, 5]).recent()
+        return sequence.Sequence(request, generated=[4, 5]).recent()
 
     assert [recent(last) for last in (0, 1, 2, 3, 9, -1)] == [
         (),

@@ -55,7 +55,7 @@ class Loaded:
         return torch.cat(logits).log_softmax(-1)
 
     def greedy(self, ids: list[int], count: int, samples: int = 1) -> list[list[int]]:
-        loop = Loop(self.decoder, Request(tuple(ids), count, samples=samples), LONG, Timings())
+        loop = Loop(self.decoder, [Request(tuple(ids), count, samples=samples)], LONG, Timings())
         out: list[list[int]] = [[] for _ in range(samples)]
         for emission in loop.run():
             out[emission.sequence.sample].append(emission.id)

@@ -1,0 +1,94 @@
+"""Who sits in which row of the cache, and what each brings to the next step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .cache.layout import KVCache
+from .sequence import Sequence
+from .step import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a sequence brings to a step."""
+
+    sequence: Sequence
+    piece: Piece
+
+    @property
+    def completes(self) -> bool:
+        """Whether all of the text is cached afterwards, so that a token can follow."""
+        return self.piece.begin + len(self.piece.ids) >= self.sequence.length
+
+    @property
+    def answers(self) -> int:
+        """How many rows of logits it gets."""
+        return {"none": 0, "last": 1, "all": len(self.piece.ids)}[self.piece.logits]
+
+
+class Scheduler:
+    """A queue in front of `rows` cache rows; who leaves makes room for whoever waits longest."""
+
+    def __init__(self, sequences: Iterable[Sequence], rows: int) -> None:
+        self._waiting = deque(sequences)
+        self._rows: list[Sequence | None] = [None] * min(rows, len(self._waiting))
+
+    @property
+    def rows(self) -> int:
+        """Rows that it uses of a cache."""
+        return len(self._rows)
+
+    def seated(self) -> Iterator[Sequence]:
+        """Who has a row, from the first row on."""
+        return (sequence for sequence in self._rows if sequence is not None)
+
+    def seat(self, cache: KVCache) -> bool:
+        """Clear the rows of the finished and give them away; False if nobody is left.
+
+        Where nobody waits, the last row moves into the gap: neighbours run as one segment.
+        """
+        for row, sequence in enumerate(self._rows):
+            if sequence is not None and sequence.finish is None:
+                continue
+            self._rows[row] = None
+            if self._waiting:
+                newcomer = self._waiting.popleft()
+                newcomer.opening.absent -= 1
+                self._put(newcomer, row)
+        while None in self._rows:
+            last = self._rows.pop()
+            if last is not None:
+                gap = self._rows.index(None)
+                cache.fork(last.row, gap, last.cached)
+                self._put(last, gap)
+        return bool(self._rows)
+
+    def _put(self, sequence: Sequence, row: int) -> None:
+        self._rows[row], sequence.row = sequence, row
+
+    def parts(self, most: int) -> list[Part]:
+        """What comes next of each text, `most` tokens together.
+
+        First come texts with a single token left, row by row; what then has room is shared out to
+        longer ones in the order of their requests.
+        """
+        reading = [sequence for sequence in self.seated() if sequence.reads]
+        parts = [_part(sequence, 1) for sequence in reading if sequence.left == 1]
+        room = most - len(parts)
+        longer = [sequence for sequence in reading if sequence.left > 1]
+        for sequence in sorted(longer, key=lambda sequence: sequence.number):
+            if room > 0:
+                parts.append(_part(sequence, room))
+                room -= len(parts[-1].piece.ids)
+        return parts
+
+
+def _part(sequence: Sequence, room: int) -> Part:
+    ids = sequence.pending(room)
+    wanted = "last" if len(ids) == sequence.left else "none"
+    if sequence.request.prompt_logprobs and not sequence.generated:
+        wanted = "all"
+    return Part(sequence, Piece(sequence.row, sequence.cached, ids, sequence.length, wanted))
