@@ -203,7 +203,7 @@ def run(
     """
     check_room(points, session.context)
     ceilings = _Ceilings(session.decoder)
-    texts: _Texts | None = None
+    texts: Texts | None = None
     for point in points:
         if texts is not None and texts.rows != point.batch:
             texts = None  # its cache goes before the next one comes
@@ -211,7 +211,7 @@ def run(
         try:
             with memory_errors(f"measuring {point}"):
                 if texts is None:
-                    texts = _Texts(session.decoder, point.batch, session.context, seed)
+                    texts = Texts(session.decoder, point.batch, session.context, seed)
                 watch(point, 0)
                 texts.warm_up(point)
                 done: list[Repeat] = []
@@ -224,7 +224,7 @@ def run(
             yield Result(point, cost, (), error)
 
 
-def _repeat(texts: _Texts, point: Point, ceiling: Ceiling) -> Repeat:
+def _repeat(texts: Texts, point: Point, ceiling: Ceiling) -> Repeat:
     """Run through a point once, by the clock."""
     device = texts.device
     prefill_s = first_token_s = decode_s = None
@@ -261,7 +261,7 @@ class _Ceilings:
         return self._last
 
 
-class _Texts:
+class Texts:
     """Rows of random ids side by side, and the cache that holds them.
 
     Rewinding is writing anew from an earlier position: what is cached beyond it is never looked
@@ -291,19 +291,23 @@ class _Texts:
 
     def ids(self, place: int) -> list[int]:
         """The id that stands at a place in each row."""
-        return [self._span(row, place, place + 1)[0] for row in range(self.rows)]
+        return [self.span(row, place, place + 1)[0] for row in range(self.rows)]
 
     def read(self, begin: int, end: int) -> Tensor:
-        """Feed the places from `begin` to `end` in chunks; the logits after the last, [R, V]."""
+        """Feed the places from `begin` to `end`, a chunk a step, and answer the logits [R, V]."""
         steps: list[list[Piece]] = [[]]
+        room = CHUNK
         for row in range(self.rows):
-            for first in range(begin, end, CHUNK):
-                last = min(first + CHUNK, end)
-                wanted = "last" if last == end else "none"
-                piece = Piece(row, first, self._span(row, first, last), end, wanted)
-                if sum(len(other.ids) for other in steps[-1]) + last - first > CHUNK:
-                    steps.append([])  # rows share a step as far as they fit in one
-                steps[-1].append(piece)
+            first = begin
+            while first < end:
+                if room == 0:
+                    steps.append([])
+                    room = CHUNK
+                last = min(first + room, end)
+                ids = self.span(row, first, last)
+                steps[-1].append(Piece(row, first, ids, end, "last" if last == end else "none"))
+                room -= last - first
+                first = last
         logits = torch.cat([self._run(pieces) for pieces in steps])
         self._held = max(self._held, end)
         return logits
@@ -327,7 +331,8 @@ class _Texts:
             raise ModelError("the model's logits are not numbers (NaN or infinite)")
         return logits
 
-    def _span(self, row: int, begin: int, end: int) -> list[int]:
+    def span(self, row: int, begin: int, end: int) -> list[int]:
+        """The random ids of some of a row's places, whatever is cached there."""
         ids = self._ids[row]
         while len(ids) < end:
             ids.append(self._randoms[row].randrange(self._decoder.spec.vocab))

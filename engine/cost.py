@@ -44,16 +44,16 @@ class Cost:
 
 
 def weight_bytes(decoder: Decoder, rows: int = 1) -> float:
-    """Bytes of weights that a step with one token in each of `rows` rows reads.
+    """Bytes of matrices that a step with one token in each of `rows` rows reads.
 
     Of experts, as many as so many tokens choose on average if they choose evenly.
     """
-    parts = (decoder.blocks, decoder.norm, decoder.narrow, decoder.widen, decoder.head)
+    parts = (decoder.blocks, decoder.narrow, decoder.widen, decoder.head)
     return _bytes_within(parts, rows)
 
 
 def held_bytes(decoder: Decoder) -> int:
-    """Bytes of all weights, looked-up tables among them; a table that is the head too, once."""
+    """Bytes of all matrices, looked-up tables among them; a table that is the head too, once."""
     tables = [table for table in (decoder.embed, decoder.positions) if table is not None]
     head = decoder.head
     if isinstance(head, Plain) and head.weight.data_ptr() == decoder.embed.data_ptr():
@@ -63,9 +63,11 @@ def held_bytes(decoder: Decoder) -> int:
 
 
 def _bytes_within(part: Any, rows: int) -> float:
-    """Bytes of the weights in a part of the model, down through all that it is made of."""
-    if isinstance(part, Tensor) or hasattr(part, "dense"):
-        return cast("Tensor | Matrix", part).nbytes
+    """Bytes of the matrices in a part of the model, down through all that it is made of."""
+    if isinstance(part, Tensor):
+        return part.nbytes if part.dim() > 1 else 0  # norms and biases are next to nothing
+    if hasattr(part, "dense"):
+        return cast("Matrix", part).nbytes
     if isinstance(part, tuple):
         return sum(_bytes_within(one, rows) for one in cast("tuple[object, ...]", part))
     if not type(part).__module__.startswith(Decoder.__module__.rpartition(".")[0]):
