@@ -137,10 +137,12 @@ class Placement:
 
     `packed` is decided for the model as a whole, since packing takes memory of its own where
     mapped weights take none; `streamed` says that it is too large for the processor's cache.
+    `constant` marks weights as such for a compiler, which packs them in its own way.
     """
 
     packed: bool = False
     streamed: bool = False
+    constant: bool = False
 
     @classmethod
     def of(cls, device: torch.device, dtype: torch.dtype, nbytes: int) -> Placement:
@@ -151,6 +153,8 @@ class Placement:
 
     def hold(self, weight: Tensor) -> Matrix:
         """The matrix of a weight [outputs, inputs]."""
+        if self.constant:
+            return Plain(torch.nn.Parameter(weight, requires_grad=False))
         if self.packed and weight.dtype in (torch.float32, torch.bfloat16):
             return Packed(weight, self.streamed)
         if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and has_amx():

@@ -44,6 +44,7 @@ class StaticCache:
         device: torch.device,
     ) -> None:
         self._slack = slack
+        self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         self._layers: list[_Layer] = []
         for layer in spec.layers:
             mixer = layer.mixer
@@ -62,6 +63,7 @@ class StaticCache:
             if length > layer.slots and layer.slots < layer.limit:
                 # Doubling keeps copying linear in the end; a ring grows before it ever wraps.
                 slots = min(layer.limit, max(length, 2 * layer.slots))
+                self._views.clear()
                 layer.k, layer.v = _grown(layer.k, slots), _grown(layer.v, slots)
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
@@ -95,6 +97,16 @@ class StaticCache:
             for kept in (store.k, store.v)
         )
         return KeyValue(k, v, positions)
+
+    def row(self, row: int, held: int) -> list[tuple[Tensor, Tensor]]:
+        """A row's keys and values in each layer, [1, G, S, D]: the first `held` slots or all."""
+        views = self._views.get((row, held))
+        if views is None:
+            views = self._views[row, held] = [
+                (layer.k.narrow(0, row, 1)[:, :, :held], layer.v.narrow(0, row, 1)[:, :, :held])
+                for layer in self._layers
+            ]
+        return views
 
     def fork(self, source: int, target: int, length: int) -> None:
         """Copy a row; both go their own way from `length` tokens on."""

@@ -17,8 +17,8 @@ Sight: TypeAlias = Tensor | Literal["all", "causal"]
 [R, 1, N, S], or with ALiBi the float bias [R, H, N, S] that is added to the scores."""
 
 
-def sight(spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
-    """Which keys each of a segment's queries sees.
+def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight:
+    """Which keys each of a segment's queries sees, whose positions are `queries` [R, N].
 
     One rule serves padding, rings and rewound rows: a key is seen if its slot holds anything, it
     isn't later than the query, and it is less than `window` positions back.
@@ -30,8 +30,6 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
     if plain and segment.width == slots:
         return "causal"
     device = kv.k.device
-    lengths = torch.tensor(segment.lengths, device=device)
-    queries = lengths[:, None] - segment.width + torch.arange(segment.width, device=device)
     keys = torch.arange(slots, device=device)[None] if kv.positions is None else kv.positions
     back = queries[:, :, None] - keys[:, None, :]  # [R, N, S]
     seen = (back >= 0) & (keys[:, None, :] >= 0)

@@ -29,5 +29,7 @@ class Pass:
         """Who sees whom in a segment, computed by the first layer of its kind."""
         key = (segment, spec.window, spec.alibi)
         if key not in self._sights:
-            self._sights[key] = sight(spec, segment, kv)
+            queries = self.step.positions[segment.start : segment.stop]
+            queries = queries.view(segment.rows, segment.width)
+            self._sights[key] = sight(spec, segment, kv, queries)
         return self._sights[key]
