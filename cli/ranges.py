@@ -50,13 +50,15 @@ def expand(part: str, at_least: int) -> list[int]:
     first = int(match[1])
     last, operator, by = int(match[2] or first), match[3] or "+", int(match[4] or 1)
     endless = by == 0 if operator == "+" else by < 2 or first == 0
-    if first < at_least or last < first or (endless and last > first):
+    if first < at_least or last < first or (endless and first < last):
         raise ValueError
+    if first == last:
+        return [first]
     steps = (first + by * n if operator == "+" else first * by**n for n in range(MOST + 1))
     values = list(takewhile(lambda value: value <= last, steps))
     if len(values) > MOST:
         raise ValueError
-    return values if last > first else [first]
+    return values
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ ROWS, WIDTH = 512, 4096
 
 ROWS_GPU, WIDTH_GPU = 8192, 8192
 
-TRIES, ENOUGH_S = 5, 1.0
+TRIES, ENOUGH_S = 5, 0.5
 """A ceiling is the best of a few tries, fewer where they take long."""
 
 

@@ -226,6 +226,7 @@ def test_what_is_allowed_passes() -> None:
         ("count", "--help"),
         ("tokenize", "--help"),
         ("generate", "--help"),
+        ("bench", "--help"),
         ("train-tokenizer", "--help"),
     ],
     ids=" ".join,
