@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .answers import Answer, Describer
+from .progress import megabytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answ
 
 
 def tell_timings(terminal: Terminal, timings: Timings) -> None:
-    """For --timings: a line each for loading, prefill and decoding."""
+    """For --timings: a line each for loading, prefill, decoding, the first token, and memory."""
     terminal.note(f"load: {timings.load_s:.2f} s")
     parts = (
         ("prefill", timings.prompt_tokens, timings.prefill_s, timings.prefill_tokens_per_s),
@@ -45,6 +46,10 @@ def tell_timings(terminal: Terminal, timings: Timings) -> None:
     for name, count, seconds, rate in parts:
         speed = "" if rate is None else f", {rate:.1f} tokens/s"
         terminal.note(f"{name}: {count} tokens in {seconds:.2f} s{speed}")
+    if timings.first_token_s is not None:
+        terminal.note(f"first token: {timings.first_token_s:.2f} s after loading")
+    if timings.peak_bytes is not None:
+        terminal.note(f"peak memory: {megabytes(timings.peak_bytes)}")
 
 
 def tell_logprobs(terminal: Terminal, describe: Describer, answers: Sequence[Answer]) -> None:

@@ -103,13 +103,19 @@ class PromptToken:
 
 @dataclass
 class Timings:
-    """Seconds spent, and tokens they were spent on."""
+    """Seconds spent, tokens they were spent on, and the most memory held.
+
+    `first_token_s` is from the beginning of generation, the model loaded, to its first token.
+    `peak_bytes` is filled in the end, and counts from the process's start.
+    """
 
     load_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
     prompt_tokens: int = 0
     decoded_tokens: int = 0
+    first_token_s: float | None = None
+    peak_bytes: int | None = None
 
     @property
     def prefill_tokens_per_s(self) -> float | None:

@@ -15,6 +15,7 @@ from ..tokenizer.stream import TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, memory_errors
 from .loop import Emission, Loop
+from .machine import peak_memory
 from .model.decoder import Decoder
 from .request import PromptToken, Request, Timings, Token
 from .stop import StopMatcher
@@ -174,7 +175,18 @@ class Session:
         """
         timings = Timings(load_s=self._load_s)
         loop = Loop(self._decoder, requests, self.context, timings)
-        return Generation(timings, loop.prompts, self._tokens(loop))
+        return Generation(timings, loop.prompts, self._clocked(loop, timings))
+
+    def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
+        """The tokens; how long the first took and what memory all took goes to `timings`."""
+        began = perf_counter()
+        try:
+            for token in self._tokens(loop):
+                if timings.first_token_s is None:
+                    timings.first_token_s = perf_counter() - began
+                yield token
+        finally:
+            timings.peak_bytes = peak_memory(self._decoder.device)
 
     def _tokens(self, loop: Loop) -> Iterator[Token]:
         voices: dict[tuple[int, int], _Voice] = {}

@@ -29,13 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("spec", "request", "step", "stop", "device"),
     ("matrix",),
-    ("families", "cache", "quant"),
+    ("families", "cache", "quant", "machine"),
     ("model", "sampling", "sequence"),
     ("parallel", "runner", "scheduler"),
     ("weights", "speculate"),
     ("loop",),
     ("session",),
-    ("score", "lens", "machine", "cost", "bench", "facts", "examine"),
+    ("score", "lens", "cost", "bench", "facts", "examine"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.

@@ -83,6 +83,15 @@ def test_timings_are_on_stderr(generate: Run) -> None:
     ]
 
 
+def test_timings_of_the_real_engine_have_first_token_and_memory(
+    real: Run, checkpoint: Path
+) -> None:
+    lines = real("the", "-m", str(checkpoint), "-n", "3", "--timings", "--seed", "1").err
+    names = [line.partition(":")[0] for line in lines.splitlines()]
+    assert names == ["load", "prefill", "decode", "first token", "peak memory"]
+    assert " MB" in lines.splitlines()[-1]
+
+
 def test_quiet_says_nothing(generate: Run) -> None:
     ran = generate("x" * 200, "-q", "--temp", "1", "--timings", "--overflow", "truncate-left")
     assert (ran.code, ran.err) == (0, "")
