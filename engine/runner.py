@@ -91,32 +91,34 @@ class Replayed:
         if len(step.extents) != 1:
             return self._decoder(step, cache)
         held = max(FEWEST, 1 << (step.longest - 1).bit_length())
+        for rotary in self._decoder.rotaries.values():
+            rotary.reach(held, self.dtype)  # a record must find its table as it is
         with torch.no_grad():  # weights count as constants only outside inference mode
             return self.token(step.ids, step.positions, cache.row(step.segments[0].row, held))
 
     def token(self, id: Tensor, position: Tensor, slots: Slots) -> Tensor:
         """An id [1] at a position [1] over a row's slots -> logits [1, V]."""
-        step = Step(id, position, (1,), (Segment(0, 0, 1, (1,)),), None)
+        held = max(k.shape[2] for k, _ in slots)
+        step = Step(id, position, (1,), (Segment(0, 0, 1, (held,)),), None)
         return self._decoder.logits(self._decoder.hidden(step, OneRow(slots, position)))
 
 
 class Compiled(Replayed):
-    """Single tokens are compiled by torch.compile: tens of seconds once, then no Python."""
+    """Single tokens are compiled by torch.compile: tens of seconds once, then no Python.
+
+    Inductor's settings are the process's: they are read whenever a new shape is met.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
+        if decoder.device.type == "cpu":
+            for name, value in INDUCTOR.items():
+                setattr(inductor, name, value)
         self._compiled = torch.compile(super().token, dynamic=False)
-        self._options = INDUCTOR if decoder.device.type == "cpu" else {}
-        self._seen: set[int] = set()
 
     def token(self, id: Tensor, position: Tensor, slots: Slots) -> Tensor:
         """See `Replayed`."""
-        held = max(k.shape[2] for k, _ in slots)
-        if held in self._seen:
-            return self._compiled(id, position, slots)
-        self._seen.add(held)
-        with inductor.patch(self._options):  # read while a number of slots is first met
-            return self._compiled(id, position, slots)
+        return self._compiled(id, position, slots)
 
 
 class Graphed(Replayed):

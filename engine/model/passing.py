@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ..cache.layout import KeyValue, KVCache
 from ..spec import AlibiSpec, Mixer, RopeSpec
 from ..step import Segment, Step
@@ -11,19 +9,17 @@ from .attend import Sight, sight
 from .rope import Turn
 
 
-@dataclass
 class Pass:
     """The step, the cache, and what needs computing only once.
 
     That is each rope's angles, and who sees whom for each kind of attention.
     """
 
-    step: Step
-    cache: KVCache
-    turns: dict[RopeSpec, Turn]
-    _sights: dict[tuple[Segment, int | None, AlibiSpec | None], Sight] = field(
-        default_factory=dict[tuple[Segment, int | None, AlibiSpec | None], Sight]
-    )
+    def __init__(self, step: Step, cache: KVCache, turns: dict[RopeSpec, Turn]) -> None:
+        self.step = step
+        self.cache = cache
+        self.turns = turns
+        self._sights: dict[tuple[Segment, int | None, AlibiSpec | None], Sight] = {}
 
     def sight(self, spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
         """Who sees whom in a segment, computed by the first layer of its kind."""

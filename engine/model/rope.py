@@ -51,13 +51,16 @@ class Rotary:
             extents = torch.tensor(step.extents, device=self.device)
             turns = self._turns(step.positions, self._stretched(extents), dtype)
         else:
-            if step.longest > len(self._table) or self._table.dtype != dtype:
-                # What depends on the position alone is computed once and looked up.
-                count = max(FIRST, 1 << (step.longest - 1).bit_length())
-                every = torch.arange(count, device=self.device)
-                self._table = self._turns(every, self._frequencies, dtype)
+            self.reach(step.longest, dtype)
             turns = self._table.index_select(0, step.positions)
         return turns[:, :1], turns[:, 1:]
+
+    def reach(self, length: int, dtype: torch.dtype) -> None:
+        """Have the turns of so many positions ready; they depend on nothing else, mostly."""
+        if length > len(self._table) or self._table.dtype != dtype:
+            count = max(FIRST, 1 << (length - 1).bit_length())
+            every = torch.arange(count, device=self.device)
+            self._table = self._turns(every, self._frequencies, dtype)
 
     def _turns(self, positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
         """Cosines, and sines signed for the partner, [T, 2, width]."""
