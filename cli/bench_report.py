@@ -217,17 +217,15 @@ PARAMETERS = (
     Column("tokens", 6, lambda row: str(row.result.point.tokens)),
 )
 PREFILL = (
-    Column("prefill t/s", 11, lambda row: _rate(row.result.prefill)),
-    Column("min-max", 13, lambda row: _range(row.result.prefill)),
+    Column("prefill t/s", 13, lambda row: _rate(row.result.prefill)),
     Column("of matrix", 9, lambda row: _percent(row.result.matrix_share)),
     Column("first token", 11, lambda row: _seconds(row.result.first_token_s)),
 )
 DECODE = (
-    Column("decode t/s", 10, lambda row: _rate(row.result.decode)),
-    Column("min-max", 13, lambda row: _range(row.result.decode)),
+    Column("decode t/s", 13, lambda row: _rate(row.result.decode)),
     Column("of memory", 9, lambda row: _percent(row.result.bandwidth_share)),
 )
-MEMORY = (Column("peak", 8, lambda row: size_in_words(row.result.peak_bytes)),)
+MEMORY = (Column("peak", 7, lambda row: size_in_words(row.result.peak_bytes)),)
 
 
 def columns(varying: set[str], points: Sequence[Point]) -> list[Column]:
@@ -317,13 +315,11 @@ def _markdown(cells: Sequence[str]) -> str:
 
 
 def _rate(spread: Spread | None) -> str:
-    return "-" if spread is None else number_in_words(spread.median)
-
-
-def _range(spread: Spread | None) -> str:
+    """The median, and how far the furthest repeat is from it."""
     if spread is None:
         return "-"
-    return f"{number_in_words(spread.low)}-{number_in_words(spread.high)}"
+    furthest = max(spread.high - spread.median, spread.median - spread.low)
+    return f"{number_in_words(spread.median)} ±{furthest / spread.median:.0%}"
 
 
 def _percent(spread: Spread | None) -> str:
