@@ -48,16 +48,21 @@ class Scheduler:
     def seat(self, cache: KVCache) -> bool:
         """Clear the rows of the finished and give them away; False if nobody is left.
 
-        Where nobody waits, the last row moves into the gap: neighbours run as one segment.
+        Who comes together is seated by length, since neighbours of like length waste least. Where
+        nobody waits, the last row moves into the gap: neighbours run as one segment.
         """
-        for row, sequence in enumerate(self._rows):
-            if sequence is not None and sequence.finish is None:
-                continue
+        free = [
+            row
+            for row, sequence in enumerate(self._rows)
+            if sequence is None or sequence.finish is not None
+        ]
+        for row in free:
             self._rows[row] = None
-            if self._waiting:
-                newcomer = self._waiting.popleft()
-                newcomer.opening.absent -= 1
-                self._put(newcomer, row)
+        coming = [self._waiting.popleft() for _ in range(min(len(free), len(self._waiting)))]
+        for newcomer in coming:
+            newcomer.opening.absent -= 1
+        for row, newcomer in zip(free, sorted(coming, key=lambda one: one.length)):
+            self._put(newcomer, row)
         while None in self._rows:
             last = self._rows.pop()
             if last is not None:

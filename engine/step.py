@@ -9,6 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+WASTE = 1024
+"""Slots of padding that a segment may bring: less than another segment costs, a layer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -27,6 +30,11 @@ class Segment:
     def rows(self) -> int:
         """How many rows, R."""
         return len(self.lengths)
+
+    @property
+    def waste(self) -> int:
+        """Slots that attention reads in vain, each row being as long as the longest."""
+        return self.rows * max(self.lengths) - sum(self.lengths)
 
     @property
     def stop(self) -> int:
@@ -71,7 +79,10 @@ class Step:
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], device: torch.device) -> Step:
-        """Lay `pieces` end to end; neighbouring rows with one token each share a segment."""
+        """Lay `pieces` end to end.
+
+        Neighbouring rows with one token each share a segment where their lengths are near.
+        """
         ids: list[int] = []
         positions: list[int] = []
         extents: list[int] = []
@@ -80,10 +91,11 @@ class Step:
         for piece in pieces:
             width, length = len(piece.ids), piece.begin + len(piece.ids)
             segment = Segment(len(ids), piece.row, width, (length,))
-            if segments and _continues(segments[-1], segment):
-                before = segments.pop()
-                segment = Segment(before.start, before.row, 1, (*before.lengths, length))
-            segments.append(segment)
+            joined = _joined(segments[-1], segment) if segments else None
+            if joined is None:
+                segments.append(segment)
+            else:
+                segments[-1] = joined
             ids.extend(piece.ids)
             positions.extend(range(piece.begin, length))
             extents.extend([max(piece.extent, length)] * width)
@@ -100,5 +112,9 @@ class Step:
         )
 
 
-def _continues(before: Segment, after: Segment) -> bool:
-    return before.width == after.width == 1 and before.row + before.rows == after.row
+def _joined(before: Segment, after: Segment) -> Segment | None:
+    neighbours = before.width == after.width == 1 and before.row + before.rows == after.row
+    if not neighbours:
+        return None
+    both = Segment(before.start, before.row, 1, before.lengths + after.lengths)
+    return both if both.waste <= WASTE else None
