@@ -23,4 +23,5 @@ def open_session(model: ModelSettings) -> Session:
         dtype=model.dtype.value,
         context=model.ctx_size.value,
         threads=model.threads.value,
+        compiled=model.compile.value,
     )

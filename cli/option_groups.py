@@ -71,6 +71,12 @@ class ModelSettings(WhichModel):
         metavar="N",
         help="Processor threads. Default: every core.",
     )
+    compile: Setting[bool] = setting(
+        "--compile",
+        kind=Flag(),
+        default=False,
+        help="Decode by compiled code: faster, after tens of seconds of compiling.",
+    )
 
 
 @dataclass(frozen=True)

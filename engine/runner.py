@@ -114,7 +114,8 @@ class Compiled(Replayed):
         if decoder.device.type == "cpu":
             for name, value in INDUCTOR.items():
                 setattr(inductor, name, value)
-        self._compiled = torch.compile(super().token, dynamic=False)
+        compile = torch.compile  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        self._compiled: Token = compile(super().token, dynamic=False)
 
     def token(self, id: Tensor, position: Tensor, slots: Slots) -> Tensor:
         """See `Replayed`."""
@@ -163,30 +164,28 @@ class _Graph:
 
 
 def find_runner(decoder: Decoder, compiled: bool) -> Runner:
-    """The fastest way to run `decoder` here; compiling is waited for only if asked for.
-
-    Raises `UsageError` where it can't be compiled.
-    """
-    if compiled and not replayable(decoder.spec):
-        raise UsageError(
-            "--compile doesn't work for mixtures of experts and ropes that stretch",
-            hint="leave it out: the model runs as well without",
-        )
-    if (
-        compiled
-        and decoder.device.type == "cpu"
-        and which("g++") is None
-        and which("clang++") is None
-    ):
-        raise UsageError(
-            "--compile needs a C++ compiler, and there is neither g++ nor clang++",
-            hint="install one, or leave --compile out",
-        )
+    """The fastest way to run `decoder` here; compiling is waited for only if asked for."""
     if compiled:
         return Compiled(decoder)
     if decoder.device.type == "cuda" and replayable(decoder.spec):
         return Graphed(decoder)
     return decoder
+
+
+def check_compiler(spec: ModelSpec, device: torch.device, quant: object | None) -> None:
+    """Raise `UsageError` where a model can't be compiled."""
+    if quant is not None:
+        raise UsageError("--compile doesn't work with quantized weights", hint="leave one out")
+    if not replayable(spec):
+        raise UsageError(
+            "--compile doesn't work for mixtures of experts and ropes that stretch",
+            hint="leave it out: the model runs as well without",
+        )
+    if device.type == "cpu" and not any(map(which, ("g++", "clang++"))):
+        raise UsageError(
+            "--compile needs a C++ compiler, and there is neither g++ nor clang++",
+            hint="install one, or leave --compile out",
+        )
 
 
 def replayable(spec: ModelSpec) -> bool:

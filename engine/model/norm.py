@@ -45,8 +45,7 @@ class Norm:
         if self.spec.kind == "layer":
             wide = F.layer_norm(x.float(), over, None, None, eps)
         else:
-            length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-            length = torch.hypot(length, self._least)
+            length = torch.hypot(_length(x), self._least)
             if x.dtype == torch.float32 and self._sized is not None:
                 return torch.div(x, length).mul_(self._sized)
             wide = x * torch.div(self._size, length)
@@ -56,3 +55,9 @@ class Norm:
             wide = wide * self.weight
             return (wide if self.bias is None else wide + self.bias).to(x.dtype)
         return wide.to(x.dtype) * self.weight
+
+
+def _length(x: Tensor) -> Tensor:
+    """|x| over the last axis, float32 [..., 1]."""
+    norm = torch.linalg.vector_norm  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return norm(x, dim=-1, keepdim=True, dtype=torch.float32)
