@@ -15,7 +15,6 @@ from .. import ModelError
 from ..tokenizer.tokenizer import Tokenizer
 from .device import available_memory
 from .facts import cache_bytes
-from .families.table import find_family
 from .model.decoder import Decoder
 from .spec import ModelSpec
 from .weights.checkpoint import (
@@ -26,6 +25,7 @@ from .weights.checkpoint import (
     read_config,
     read_json,
     read_places,
+    understand,
     unlisted,
 )
 from .weights.load import WeightReader
@@ -57,21 +57,23 @@ class Examination:
         config = self._try(CONFIG, lambda: read_config(folder))
         if config is None:
             return
-        family = self._try(CONFIG, lambda: find_family(config, f"`{folder / CONFIG}`"))
-        spec = None
-        if family is not None:
-            spec = self._try(CONFIG, lambda: family.spec(config, f"`{folder / CONFIG}`"))
-        if spec is not None and family is not None:
-            self._say(CONFIG, "ok", f"{family.name}, {len(spec.layers)} layers")
+        understood = self._try(CONFIG, lambda: understand(config, f"`{folder / CONFIG}`"))
+        if understood is not None:
+            family, spec, quantization = understood
+            quant = "" if quantization is None else f", quantized to {quantization.quant}"
+            self._say(CONFIG, "ok", f"{family.name}, {len(spec.layers)} layers{quant}")
         generation = self._try(
             "generation_config.json",
             lambda: read_json(folder / "generation_config.json", needed=False),
         )
         shards = self._shards()
         tokenizer = self._tokenizer()
-        if family is None or spec is None:
+        if understood is None:
             return
-        checkpoint = Checkpoint(folder, config, generation or {}, family, spec, shards)
+        family, spec, quantization = understood
+        checkpoint = Checkpoint(
+            folder, config, generation or {}, family, spec, shards, quantization
+        ).as_stored()
         if shards:
             self._weights(checkpoint, context or spec.max_positions)
         if tokenizer is not None:
@@ -132,7 +134,7 @@ class Examination:
         self._memory(checkpoint.spec, reader, context)
 
     def _memory(self, spec: ModelSpec, reader: WeightReader, context: int) -> None:
-        weights = reader.parameters * reader.dtype.itemsize
+        weights = reader.nbytes
         cache = cache_bytes(spec, context, reader.dtype.itemsize)
         need = f"{_size(weights)} of weights and {_size(cache)} of cache at {context:,} tokens"
         there = available_memory()

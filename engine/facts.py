@@ -38,6 +38,7 @@ def checkpoint_facts(folder: Path, context: int | None = None) -> dict[str, Any]
         "family": checkpoint.family.name,
         "architectures": checkpoint.config.get("architectures"),
         "dtype": str(reader.dtype).removeprefix("torch."),
+        "quant": reader.quant,
         "parameters": {
             "total": reader.parameters,
             "active": active_parameters(spec, reader.sizes),
@@ -47,7 +48,7 @@ def checkpoint_facts(folder: Path, context: int | None = None) -> dict[str, Any]
         "spec": spec_as_json(spec),
         "memory": {
             "context": length,
-            "weights": reader.parameters * reader.dtype.itemsize,
+            "weights": reader.nbytes,
             "cache": cache_bytes(spec, length, reader.dtype.itemsize),
         },
         "eos": sorted(checkpoint.eos()),

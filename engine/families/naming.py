@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from ..spec import AttentionSpec, LayerSpec, ModelSpec
@@ -112,6 +112,18 @@ class NameMap:
             depth = len(spec.layers)
             return depth <= int(match.group(1)) < depth + spec.drafters
         return any(re.fullmatch(pattern, theirs) for pattern in self.ignored)
+
+
+@dataclass(frozen=True)
+class OwnNames(NameMap):
+    """What lmtool saves itself has our names, and nothing is left to cut."""
+
+    parts: dict[str, Spelling | tuple[Spelling, ...]] = field(default_factory=dict[str, Any])
+    ignored: tuple[str, ...] = ()
+
+    def find(self, ours: str, layers: Sequence[LayerSpec]) -> list[Found]:
+        """The weight of that name."""
+        return [Found((ours,), None)]
 
 
 def _generalized(ours: str) -> tuple[int, int, str]:

@@ -26,6 +26,10 @@ class Decoder:
         self.dtype = source.dtype
         # Rows are looked up as they are stored and converted then.
         self.embed = source.take("embed.weight", spec.vocab, width, exact=True)
+        # Whole numbers are codes, and each row has a scale.
+        self.row_scales: Tensor | None = None
+        if not self.embed.is_floating_point():
+            self.row_scales = source.take("embed.weight.scale", spec.vocab, exact=True).float()
         self.device = self.embed.device
         self.embed_norm = (
             Norm(spec.embed_norm, source, "embed_norm", width) if spec.embed_norm else None
@@ -56,7 +60,10 @@ class Decoder:
 
     def hidden(self, step: Step, cache: KVCache) -> Tensor:
         """The residual stream after the last layer, [T, M]."""
-        x = F.embedding(step.ids, self.embed).to(self.dtype)
+        x = F.embedding(step.ids, self.embed)
+        if self.row_scales is not None:
+            x = x * self.row_scales[step.ids, None]
+        x = x.to(self.dtype)
         if self.spec.embed_scale != 1.0:
             # The scale is rounded to the model's dtype first, as the references do.
             x = x * torch.tensor(self.spec.embed_scale, dtype=x.dtype, device=x.device)

@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from ... import ModelError
 from ..families.family import Family
+from ..families.naming import OwnNames
 from ..families.table import find_family
 from ..spec import ModelSpec
+from .quantization import FIELD, Quantization, read_quantization
 from .shards import LFS_POINTER, Entry, Shard, open_shard
 
 CONFIG = "config.json"
@@ -21,7 +23,10 @@ INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A Hugging Face-format folder: its config, what family and spec it has, its shards."""
+    """A Hugging Face-format folder: its config, what family and spec it has, its shards.
+
+    `quantization` is None unless lmtool quantized it.
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -29,10 +34,21 @@ class Checkpoint:
     family: Family
     spec: ModelSpec
     shards: tuple[Shard, ...]
+    quantization: Quantization | None = None
 
     def tensors(self) -> dict[str, tuple[Shard, Entry]]:
         """Every tensor by the checkpoint's own name."""
         return {name: (s, entry) for s in self.shards for name, entry in s.entries.items()}
+
+    def as_stored(self) -> Checkpoint:
+        """With a head of its own if one is stored, whatever the config says.
+
+        transformers doesn't tie it then either.
+        """
+        head = self.family.names.spelled("head.weight", self.spec.layers)
+        if self.spec.tied and head in self.tensors():
+            return replace(self, spec=replace(self.spec, tied=False))
+        return self
 
     def eos(self) -> frozenset[int]:
         """The ids that end a text, by config.json and generation_config.json together."""
@@ -47,15 +63,25 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises `ModelError`, saying what is missing, damaged or unsupported, and where.
     """
     config = read_config(folder)
-    family = find_family(config, f"`{folder / CONFIG}`")
-    spec = family.spec(config, f"`{folder / CONFIG}`")
+    family, spec, quantization = understand(config, f"`{folder / CONFIG}`")
     generation = read_json(folder / "generation_config.json", needed=False)
-    checkpoint = Checkpoint(folder, config, generation, family, spec, _open_shards(folder))
-    head = family.names.spelled("head.weight", spec.layers)
-    if spec.tied and head in checkpoint.tensors():
-        # Where a head of its own is stored after all, transformers doesn't tie either.
-        return replace(checkpoint, spec=replace(spec, tied=False))
-    return checkpoint
+    shards = _open_shards(folder)
+    return Checkpoint(folder, config, generation, family, spec, shards, quantization).as_stored()
+
+
+def understand(config: dict[str, Any], where: str) -> tuple[Family, ModelSpec, Quantization | None]:
+    """What a parsed config.json says; `where` names it in errors.
+
+    Raises `ModelError` for what is unknown, missing or senseless.
+    """
+    quantization = read_quantization(config, where)
+    if quantization is not None:
+        config = {name: value for name, value in config.items() if name != FIELD}
+    family = find_family(config, where)
+    spec = family.spec(config, where)
+    if quantization is not None:
+        family = replace(family, names=OwnNames())
+    return family, spec, quantization
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from ... import ModelError
 from ..families.naming import Found, Packing
 from ..matrix import LARGEST_JOINED, Matrix, Placement, Plain, SideBySide
 from ..model.decoder import Decoder
+from ..quant.int8 import Int8Weight
+from ..quant.kinds import BITS, EMBEDDING, Quant, kind_of
 from ..quant.mxfp4 import unpack_mxfp4
+from ..quant.table import KINDS, QuantWeight, holds_as_read, join
 from .checkpoint import Checkpoint
 from .shards import Entry, Shard
 
@@ -24,9 +27,12 @@ DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "U8": torch.uint8,
+    "I8": torch.int8,
 }
-"""What can be computed from; bytes are what packed formats unpack."""
+"""What can be computed from; bytes are what packed and quantized weights are made of."""
 
+
+NAMED = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 
 SMALL = 1 << 20
 """Bytes of mapped matrices that are copied to be joined."""
@@ -41,6 +47,10 @@ class WeightReader:
     On the CPU and in the stored dtype a weight is the file's own pages. Otherwise, and where the
     placement packs matrices, it is converted by itself and its pages are let go, so that no more
     than one weight is ever there twice.
+
+    With `quant`, matrices and the embedding are quantized as they are read, unless the checkpoint
+    holds them so already. The embedding is then taken as codes, and its scales by the name
+    `embed.weight.scale`.
     """
 
     def __init__(
@@ -49,22 +59,39 @@ class WeightReader:
         dtype: torch.dtype,
         device: torch.device,
         placement: Placement | None = None,
+        quant: Quant | None = None,
     ) -> None:
         self.dtype = dtype
         self.device = device
         self.placement = placement or Placement()
+        stored = checkpoint.quantization
+        self.quant: Quant | None = quant if stored is None else stored.quant
         self._checkpoint = checkpoint
         self._tensors = checkpoint.tensors()
         self._taken: set[str] = set()
+        self._embedding: Int8Weight | None = None
         self.sizes: dict[str, int] = {}
+        self.widths: dict[str, float] = {}
 
     @property
     def parameters(self) -> int:
         """Numbers in all weights taken."""
         return sum(self.sizes.values())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights taken, as they are computed with."""
+        return round(sum(size * self.widths[name] for name, size in self.sizes.items()))
+
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
+        if self.quant is not None and name == EMBEDDING:
+            weight = self._quantized(name, *shape)[0]
+            assert isinstance(weight, Int8Weight)
+            self._embedding = weight
+            return weight.codes
+        if self._embedding is not None and name == f"{EMBEDDING}.scale":
+            return self._embedding.scales
         return self._read(name, shape, None if exact else self.dtype)[0]
 
     def matrix(
@@ -77,12 +104,14 @@ class WeightReader:
         """Weights by our names, joined if that costs no second copy of anything large."""
         if taken is not None and taken.dtype == self.dtype and self.device.type != "cpu":
             return Plain(taken)
-        size = sum(outputs) * inputs * self.dtype.itemsize
-        copied = self.placement.packed or self.device.type != "cpu"
+        size = sum(outputs) * inputs * (1 if self.quant else self.dtype.itemsize)
+        copied = self.placement.packed or self.device.type != "cpu" or self.quant is not None
         if len(names) > 1 and size > (LARGEST_JOINED if copied else SMALL):
             rows = zip(names, outputs, strict=True)
             parts = [self.matrix([name], [width], inputs) for name, width in rows]
             return SideBySide(parts, outputs)
+        if self.quant is not None:
+            return self._quantized_matrix(names, outputs, inputs)
         weights: list[Tensor] = []
         places: list[tuple[Shard, Entry]] = []
         for name, width in zip(names, outputs, strict=True):
@@ -94,6 +123,73 @@ class WeightReader:
             for shard, entry in places:
                 shard.forget(entry)
         return held
+
+    def _quantized_matrix(
+        self, names: Sequence[str], outputs: Sequence[int], inputs: int
+    ) -> Matrix:
+        """Quantized weights, joined."""
+        weights: list[QuantWeight] = []
+        places: list[tuple[Shard, Entry]] = []
+        for name, width in zip(names, outputs, strict=True):
+            if name == EMBEDDING and self._embedding is not None:
+                weights.append(self._embedding)
+                continue
+            weight, own_places = self._quantized(name, width, inputs)
+            weights.append(weight)
+            places += own_places
+        held = join(weights).hold(self.placement.streamed)
+        if len(weights) > 1 or not holds_as_read(held):
+            for shard, entry in places:
+                shard.forget(entry)
+        return held
+
+    def _quantized(
+        self, name: str, outputs: int, inputs: int
+    ) -> tuple[QuantWeight, list[tuple[Shard, Entry]]]:
+        """A quantized weight, and where in the files it is if it is the files' own pages."""
+        assert self.quant is not None
+        kind = KINDS[kind_of(name, self.quant)]
+        if self._checkpoint.quantization is not None:
+            parts = {
+                suffix: self._part(name + suffix, dtype, shape)
+                for suffix, (dtype, shape) in kind.layout(outputs, inputs).items()
+            }
+            weight = kind.of({suffix: part for suffix, (part, _) in parts.items()}, inputs)
+            places = [place for _, own in parts.values() for place in own]
+        else:
+            dense, dense_places = self._read(name, (outputs, inputs), None)
+            weight, places = kind.quantize(dense), []
+            for shard, entry in dense_places:
+                shard.forget(entry)
+            if not all(bool(part.isfinite().all()) for part in weight.affine()):
+                raise ModelError(
+                    f"`{self._checkpoint.folder}`: {name} holds numbers that are not finite",
+                    hint="its weights are damaged: download them again",
+                )
+        self.sizes[name] = outputs * inputs
+        self.widths[name] = weight.nbytes / (outputs * inputs)
+        return weight, places
+
+    def _part(
+        self, name: str, dtype: torch.dtype, shape: tuple[int, ...]
+    ) -> tuple[Tensor, list[tuple[Shard, Entry]]]:
+        """A part of a weight that is stored quantized, and where it is."""
+        if name not in self._tensors:
+            raise _lacks(self._checkpoint, name)
+        shard, entry = self._tensors[name]
+        if DTYPES.get(entry.dtype) != dtype:
+            wanted = next(stored for stored, known in DTYPES.items() if known == dtype)
+            raise ModelError(
+                f"`{shard.path}`: `{name}` is stored as {entry.dtype}, "
+                f"but config.json implies {wanted}"
+            )
+        if entry.shape != shape:
+            raise ModelError(
+                f"`{shard.path}`: `{name}` has shape {list(entry.shape)}, "
+                f"but config.json implies {list(shape)}"
+            )
+        self._taken.add(name)
+        return self.stored(shard, entry, name).to(self.device), [(shard, entry)]
 
     def _read(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None
@@ -117,6 +213,7 @@ class WeightReader:
             )
         self._taken.update(found.names)
         self.sizes[name] = math.prod(shape)
+        self.widths[name] = self.dtype.itemsize
         return self._own(weight, dtype or weight.dtype, stored, places), places
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
@@ -159,10 +256,14 @@ class WeightReader:
             for spelled in (found, bare):
                 if all(theirs in self._tensors for theirs in spelled.names):
                     return spelled
-        raise ModelError(
-            f"`{self._checkpoint.folder}` lacks the weight `{alternatives[0].names[0]}`",
-            hint="its config.json and its weights don't belong together, or a file is missing",
-        )
+        raise _lacks(self._checkpoint, alternatives[0].names[0])
+
+
+def _lacks(checkpoint: Checkpoint, name: str) -> ModelError:
+    return ModelError(
+        f"`{checkpoint.folder}` lacks the weight `{name}`",
+        hint="its config.json and its weights don't belong together, or a file is missing",
+    )
 
 
 def _implied(weight: Tensor, entry: Entry, shape: tuple[int, ...]) -> str:
@@ -177,20 +278,30 @@ def load_decoder(
     dtype: torch.dtype | None,
     device: torch.device,
     placement: Placement | None = None,
+    quant: Quant | None = None,
 ) -> tuple[Decoder, WeightReader]:
     """Build the checkpoint's decoder; `dtype` None keeps the dtype its embedding is stored in.
 
-    `placement` None holds matrices in the form that is fastest here.
+    `placement` None holds matrices in the form that is fastest here. `quant` None holds them in
+    `dtype`, unless the checkpoint is a quantized one.
     Raises `ModelError` for a weight that is missing, superfluous, or of the wrong shape.
     """
     if dtype is None:
         dtype = stored_dtype(checkpoint)
     if placement is None:
-        placement = Placement.of(device, dtype, stored_numbers(checkpoint) * dtype.itemsize)
-    reader = WeightReader(checkpoint, dtype, device, placement)
+        placement = Placement.of(device, dtype, _expected_bytes(checkpoint, dtype, quant))
+    reader = WeightReader(checkpoint, dtype, device, placement, quant)
     decoder = Decoder(checkpoint.spec, reader)
     reader.refuse_rest()
     return decoder, reader
+
+
+def _expected_bytes(checkpoint: Checkpoint, dtype: torch.dtype, quant: Quant | None) -> int:
+    """About how many bytes the weights will take."""
+    if checkpoint.quantization is not None:
+        return sum(entry.end - entry.begin for _, entry in checkpoint.tensors().values())
+    bits = BITS[quant] if quant else dtype.itemsize * 8
+    return stored_numbers(checkpoint) * bits // 8
 
 
 def stored_numbers(checkpoint: Checkpoint) -> int:
@@ -199,7 +310,12 @@ def stored_numbers(checkpoint: Checkpoint) -> int:
 
 
 def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """The dtype of the stored embedding; float64, which nobody computes in, becomes float32."""
+    """The dtype of the stored embedding; float64, which nobody computes in, becomes float32.
+
+    For a quantized checkpoint, that of what it was made from.
+    """
+    if checkpoint.quantization is not None:
+        return NAMED[checkpoint.quantization.dtype]
     tensors = checkpoint.tensors()
     name = checkpoint.family.names.spelled("embed.weight", checkpoint.spec.layers)
     for theirs in (name, name.partition(".")[2]):

@@ -28,6 +28,16 @@ class ShapeReader(WeightReader):
             self.faults.append(fault)
             return torch.empty(shape, device="meta", dtype=self.dtype), []
 
+    def _part(
+        self, name: str, dtype: torch.dtype, shape: tuple[int, ...]
+    ) -> tuple[Tensor, list[tuple[Shard, Entry]]]:
+        """A part of the shape asked for, whether the checkpoint has it or not."""
+        try:
+            return super()._part(name, dtype, shape)
+        except ModelError as fault:
+            self.faults.append(fault)
+            return torch.empty(shape, device="meta", dtype=dtype), []
+
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor of the stored shape; its bytes aren't touched."""
         return torch.empty(entry.shape, dtype=readable(shard, entry, theirs), device="meta")

@@ -1,0 +1,29 @@
+"""Large weights taken some rows at a time, so that no second copy of one is ever whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+NUMBERS = 1 << 20
+"""Numbers of a weight in one block: few enough to stay in the cache between two passes."""
+
+
+def blocks(rows: int, width: int, step: int = 1) -> Iterator[slice]:
+    """Slices that cover `rows` of `width` numbers each; a block begins at a multiple of `step`."""
+    size = max(1, NUMBERS // (width * step)) * step
+    for begin in range(0, rows, size):
+        yield slice(begin, min(begin + size, rows))
+
+
+def product(
+    x: Tensor, outputs: int, dense: Callable[[slice], Tensor], bias: Tensor | None
+) -> Tensor:
+    """x @ weights.T + bias, with weights that `dense` unpacks block by block: [T, outputs]."""
+    out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
+    for rows in blocks(outputs, x.shape[1]):
+        out[:, rows] = F.linear(x, dense(rows))
+    return out if bias is None else out.add_(bias)
