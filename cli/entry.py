@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -12,11 +13,14 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:
         code = 130
-    if code >= 124:
-        # Torn down in the middle of its work, torch may take its time or crash. What was written
-        # to stdout is out already.
-        os._exit(code)
-    sys.exit(code)
+    if code < 124 and "torch" not in sys.modules:
+        sys.exit(code)
+    # Torn down in the middle of its work, torch may crash, and at best takes a fifth of a second.
+    # What was written is out already, but for what Python itself may hold.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _run() -> int:
