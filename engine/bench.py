@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 from time import perf_counter
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from .machine import (
     peak_memory,
 )
 from .model.decoder import Decoder
+from .quant.kinds import Quant
 from .request import Sampling
 from .sampling.sampler import Draw, choose
 from .session import ModelCard, Session
@@ -202,7 +204,7 @@ def run(
     Raises `InputError` before anything runs if a point has no room in the session's context.
     """
     check_room(points, session.context)
-    ceilings = _Ceilings(session.decoder)
+    ceilings = _Ceilings(session)
     texts: Texts | None = None
     for point in points:
         if texts is not None and texts.rows != point.batch:
@@ -245,17 +247,19 @@ def _repeat(texts: Texts, point: Point, ceiling: Ceiling) -> Repeat:
 
 
 class _Ceilings:
-    """The machine's ceilings for a model's device and dtype, measured anew when they are old."""
+    """The machine's ceilings for a model's device and numbers, measured anew when they are old."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, session: Session) -> None:
+        decoder = session.decoder
         self._device, self._dtype = decoder.device, decoder.dtype
+        self._quant: Quant | None = cast("Quant | None", session.card.quant)
         self._last: Ceiling | None = None
         self._at = 0.0
 
     def now(self) -> Ceiling:
         """As they were no longer than `FRESH_S` ago."""
         if self._last is None or perf_counter() - self._at > FRESH_S:
-            rate = matrix_rate(self._device, self._dtype)
+            rate = matrix_rate(self._device, self._dtype, self._quant)
             self._last = Ceiling(memory_bandwidth(self._device), rate)
             self._at = perf_counter()
         return self._last

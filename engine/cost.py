@@ -55,11 +55,17 @@ def weight_bytes(decoder: Decoder, rows: int = 1) -> float:
 def held_bytes(decoder: Decoder) -> int:
     """Bytes of all matrices, looked-up tables among them; a table that is the head too, once."""
     tables = [table for table in (decoder.embed, decoder.positions) if table is not None]
-    head = decoder.head
-    if isinstance(head, Plain) and head.weight.data_ptr() == decoder.embed.data_ptr():
+    if _is_embedding(decoder.head, decoder.embed):
         tables = tables[1:]
     every_expert = 1 << 30  # so many rows leave none out
     return round(weight_bytes(decoder, every_expert)) + sum(table.nbytes for table in tables)
+
+
+def _is_embedding(head: Matrix, embed: Tensor) -> bool:
+    """Whether the head is the embedding itself, or its codes where it is quantized."""
+    weight = getattr(head, "weight", None)
+    held = getattr(weight, "codes", weight)
+    return isinstance(held, Tensor) and held.data_ptr() == embed.data_ptr()
 
 
 def _bytes_within(part: Any, rows: int) -> float:

@@ -12,6 +12,8 @@ from time import perf_counter
 import torch
 
 from .matrix import Placement
+from .quant.kinds import Quant
+from .quant.table import KINDS, join
 
 READ, READ_GPU = 512 << 20, 2 << 30
 """Bytes summed to measure memory: several times what caches hold."""
@@ -37,12 +39,19 @@ def memory_bandwidth(device: torch.device) -> float:
     return size / _least_seconds(lambda: float(buffer.sum()))
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large product, held as a model's matrices are."""
+def matrix_rate(device: torch.device, dtype: torch.dtype, quant: Quant | None = None) -> float:
+    """Floating-point operations a second of a large product, held as a model's matrices are.
+
+    With `quant` it is the product with quantized weights, whatever it is that it multiplies.
+    """
     rows, width = (ROWS, WIDTH) if device.type == "cpu" else (ROWS_GPU, WIDTH_GPU)
-    weight = torch.randn(64, width).repeat(width // 64, 1).to(device, dtype)
-    matrix = Placement.of(device, dtype, weight.nbytes).hold(weight)
-    x = weight[:rows].contiguous()
+    some, times = torch.randn(width // 64, width, device=device).to(dtype), 64
+    if quant is None:
+        weight = some.repeat(times, 1)
+        matrix = Placement.of(device, dtype, weight.nbytes).hold(weight)
+    else:
+        matrix = join([KINDS[quant].quantize(some)] * times).hold(True)
+    x = some.repeat(-(-rows // len(some)), 1)[:rows]
     with torch.inference_mode():
         # Reading one number waits for a device to be done.
         seconds = _least_seconds(lambda: float(matrix(x)[0, 0]))

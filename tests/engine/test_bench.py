@@ -44,7 +44,7 @@ def session(folder: Path) -> Session:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ceilings made up, so that nothing has to be measured."""
     monkeypatch.setattr(bench, "memory_bandwidth", lambda device: 10e9)
-    monkeypatch.setattr(bench, "matrix_rate", lambda device, dtype: 100e9)
+    monkeypatch.setattr(bench, "matrix_rate", lambda device, dtype, quant: 100e9)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,8 @@ def test_ceilings_of_this_machine_are_sane(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(machine, "ROWS", 64)
     assert 1e8 < machine.memory_bandwidth(CPU) < 1e13
     for dtype in (torch.float32, torch.bfloat16):
-        assert 1e6 < machine.matrix_rate(CPU, dtype) < 1e15
+        for quant in (None, "int8", "int4"):
+            assert 1e6 < machine.matrix_rate(CPU, dtype, quant) < 1e15
 
 
 def test_peak_memory_forgets_what_was() -> None:
