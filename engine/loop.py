@@ -13,8 +13,8 @@ from torch import Tensor
 from .. import ModelError
 from .cache.static import StaticCache
 from .device import to_host
-from .model.decoder import Decoder
 from .request import Candidate, PromptToken, Request, Timings
+from .runner import Runner
 from .sampling.sampler import choose
 from .scheduler import Part, Scheduler
 from .sequence import Sequence
@@ -49,11 +49,12 @@ class Loop:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Runner,
         requests: Many[Request],
         context: int,
         timings: Timings,
         rows: int = ROWS,
+        chunk: int = CHUNK,
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
@@ -62,6 +63,7 @@ class Loop:
         self._requests = requests
         self._context = context
         self._timings = timings
+        self._chunk = chunk
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -73,10 +75,10 @@ class Loop:
         """
         table = Scheduler(self._sequences(), self._most)
         spec, context, dtype = self._decoder.spec, self._context, self._decoder.dtype
-        cache = StaticCache(spec, table.rows, context, CHUNK, dtype, self._device)
+        cache = StaticCache(spec, table.rows, context, self._chunk, dtype, self._device)
         while table.seat(cache):
             began = perf_counter()
-            parts = table.parts(CHUNK)
+            parts = table.parts(self._chunk)
             logits = self._run(parts, cache)
             self._clock(parts, perf_counter() - began)
             began = perf_counter()

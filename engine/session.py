@@ -16,8 +16,11 @@ from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, memory_errors
 from .loop import Emission, Loop
 from .machine import peak_memory
+from .matrix import Placement
 from .model.decoder import Decoder
+from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
+from .runner import Runner, check_compiler, find_runner
 from .stop import StopMatcher
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
@@ -84,6 +87,7 @@ class Session:
         self.card = card
         self.spec = checkpoint.spec
         self._decoder = decoder
+        self._runner: Runner = decoder
         self._load_s = load_s
 
     @classmethod
@@ -95,9 +99,12 @@ class Session:
         dtype: str = "auto",
         context: int | None = None,
         threads: int | None = None,
+        quant: Quant | None = None,
+        compiled: bool = False,
     ) -> Session:
-        """Open the checkpoint folder at `path`.
+        """Open the checkpoint folder at `path`, its weights quantized to `quant` as they are read.
 
+        `compiled` decodes single texts by code that torch.compile makes at the first token.
         Raises `ModelError` (missing, damaged, unsupported), `UsageError` (no such device),
         `OutOfMemoryError`.
         """
@@ -113,17 +120,25 @@ class Session:
                 f"but the embedding only {checkpoint.spec.vocab} rows",
                 hint="tokenizer.json and the weights don't belong together",
             )
+        _check_quant(checkpoint, quant)
+        if compiled:
+            check_compiler(checkpoint.spec, where, quant or checkpoint.quantization)
         with memory_errors("loading the weights"):
-            decoder, reader = load_decoder(checkpoint, precision, where)
+            decoder, reader = load_decoder(
+                checkpoint, precision, where, Placement(constant=True) if compiled else None, quant
+            )
         card = ModelCard(
             name=path.resolve().name,
             path=str(path),
             family=checkpoint.family.name,
             parameters=reader.parameters,
             dtype=str(reader.dtype).removeprefix("torch."),
+            quant=reader.quant,
         )
         length = _context(checkpoint, context)
-        return cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
+        session = cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
+        session._runner = find_runner(decoder, compiled)
+        return session
 
     @property
     def decoder(self) -> Decoder:
@@ -174,7 +189,7 @@ class Session:
         for how sums are rounded.
         """
         timings = Timings(load_s=self._load_s)
-        loop = Loop(self._decoder, requests, self.context, timings)
+        loop = Loop(self._runner, requests, self.context, timings)
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
 
     def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
@@ -246,3 +261,13 @@ def _context(checkpoint: Checkpoint, asked: int | None) -> int:
             f"{limit - checkpoint.spec.position_offset} positions"
         )
     return asked
+
+
+def _check_quant(checkpoint: Checkpoint, asked: Quant | None) -> None:
+    """Raise `UsageError` if a checkpoint is quantized already, and not to what is asked."""
+    stored = checkpoint.quantization
+    if stored is not None and asked not in (None, stored.quant):
+        raise UsageError(
+            f"`{checkpoint.folder}` is quantized to {stored.quant} already, not to {asked}",
+            hint="name the checkpoint that it was made from",
+        )

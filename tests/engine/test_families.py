@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lmtool.engine.runner import Replayed, replayable
 from lmtool.engine.step import Piece, Step
 from reference import (
     cases_alibi,
@@ -48,6 +49,21 @@ def test_logprobs_whole_in_pieces_and_token_by_token(loaded: Loaded) -> None:
     for widths in ([PROMPT], [17, 1, 40, 32], [1] * PROMPT):
         got = loaded.logprobs(ids, widths, loaded.cache())
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-5)
+
+
+def test_recorded_steps_say_the_same(loaded: Loaded) -> None:
+    if not replayable(loaded.decoder.spec):
+        pytest.skip("runs as it is")
+    ids, prompt = random_ids(PROMPT), PROMPT - 12
+    pieces = [Piece(0, 0, ids[:prompt], PROMPT)]
+    pieces += [Piece(0, n, [ids[n]], PROMPT) for n in range(prompt, PROMPT)]
+    answers: list[torch.Tensor] = []
+    for run in (loaded.decoder, Replayed(loaded.decoder)):
+        cache = loaded.cache()
+        cache.reserve(0, PROMPT)
+        logits = [run(Step.of([piece], CPU), cache) for piece in pieces]
+        answers.append(torch.cat(logits).log_softmax(-1))
+    torch.testing.assert_close(answers[1], answers[0], atol=1e-4, rtol=1e-5)
 
 
 def test_greedy_tokens_alone_and_together(loaded: Loaded) -> None:
