@@ -71,6 +71,12 @@ def _inspect() -> ModuleType:
     return inspect
 
 
+def _quantize() -> ModuleType:
+    from .commands import quantize
+
+    return quantize
+
+
 def _doctor() -> ModuleType:
     from .commands import doctor
 
@@ -96,6 +102,10 @@ COMMANDS = {
     "inspect": Listed(
         "Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer.",
         _inspect,
+    ),
+    "quantize": Listed(
+        "Write a checkpoint with its weights in int8 or int4, which loads without the original.",
+        _quantize,
     ),
     "doctor": Listed(
         "Examine a checkpoint without loading it: files, shards, weights, vocabulary, memory.",

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, cast
 
 import typer
 
 from .. import UsageError
-from .option_groups import LARGEST_SEED, ModelSettings, WhichModel
+from .model_options import QUANTS, ModelSettings, QuantName, WhichModel
+from .option_groups import LARGEST_SEED
 from .ranges import Names, Ranges
 from .settings import Choice, Many, Setting, Whole, listed, setting
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Lists = Setting[tuple[tuple[T, ...], ...]]
 """What an option was given, each time it was given: lists and ranges read."""
-
-QUANTS = ("none",)
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,14 @@ class HeldSettings:
     def each(self, which: WhichModel) -> Iterator[ModelSettings]:
         """What to open, in turn."""
         threads: list[int | None] = [*flat(self.threads)] or [None]
-        for _, dtype, count in product(flat(self.quant), flat(self.dtype), threads):
+        for quant, dtype, count in product(flat(self.quant), flat(self.dtype), threads):
             yield ModelSettings(
                 model=which.model,
                 ctx_size=which.ctx_size,
                 device=which.device,
                 offline=which.offline,
                 dtype=Setting(dtype, self.dtype.source),
+                quant=Setting(cast("QuantName", quant), self.quant.source),
                 threads=Setting(count, self.threads.source),
             )
 

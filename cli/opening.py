@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .option_groups import ModelSettings
+from .model_options import ModelSettings
 from .signals import nothing_open
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ def open_session(model: ModelSettings) -> Session:
         from ..engine.session import Session
         from ..tokenizer.locate import locate
 
+    quant = model.quant.value
     return Session.load(
         locate(model.model.value, model.offline.value),
         device=model.device.value,
         dtype=model.dtype.value,
         context=model.ctx_size.value,
         threads=model.threads.value,
+        quant=None if quant == "none" else quant,
         compiled=model.compile.value,
     )

@@ -18,8 +18,9 @@ from ..bench_report import (
     open_report,
 )
 from ..exits import Exit
+from ..model_options import ModelSettings, WhichModel
 from ..opening import open_session
-from ..option_groups import ModelSettings, TalkOptions, WhichModel
+from ..option_groups import TalkOptions
 from ..options import open_terminal
 from ..progress import StatusLine
 from ..signals import arrived

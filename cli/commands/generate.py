@@ -9,9 +9,9 @@ from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..exits import Exit
 from ..generation_talk import tell_logprobs, tell_outcome, tell_settings, tell_timings
+from ..model_options import ModelSettings
 from ..opening import open_session
 from ..option_groups import (
-    ModelSettings,
     OutputOptions,
     PromptOptions,
     SamplingSettings,

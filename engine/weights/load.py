@@ -86,7 +86,7 @@ class WeightReader:
     def take(self, name: str, *shape: int, exact: bool = False) -> Tensor:
         """A weight by our name, checked against the shape that config.json implies."""
         if self.quant is not None and name == EMBEDDING:
-            weight = self._quantized(name, *shape)[0]
+            weight = self.quantized(name, *shape)[0]
             assert isinstance(weight, Int8Weight)
             self._embedding = weight
             return weight.codes
@@ -134,7 +134,7 @@ class WeightReader:
             if name == EMBEDDING and self._embedding is not None:
                 weights.append(self._embedding)
                 continue
-            weight, own_places = self._quantized(name, width, inputs)
+            weight, own_places = self.quantized(name, width, inputs)
             weights.append(weight)
             places += own_places
         held = join(weights).hold(self.placement.streamed)
@@ -143,7 +143,7 @@ class WeightReader:
                 shard.forget(entry)
         return held
 
-    def _quantized(
+    def quantized(
         self, name: str, outputs: int, inputs: int
     ) -> tuple[QuantWeight, list[tuple[Shard, Entry]]]:
         """A quantized weight, and where in the files it is if it is the files' own pages."""
