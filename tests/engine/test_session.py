@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +58,12 @@ def plain(session: Session, prompt: tuple[int, ...]) -> list[Token]:
 
 def run(session: Session, request: Request) -> list[list[Token]]:
     """Each sample's tokens."""
-    out: list[list[Token]] = [[] for _ in range(request.samples)]
-    for token in session.generate(request):
+    return by_sample(session.generate(request), request.samples)
+
+
+def by_sample(tokens: Iterable[Token], samples: int) -> list[list[Token]]:
+    out: list[list[Token]] = [[] for _ in range(samples)]
+    for token in tokens:
         out[token.sample].append(token)
     return out
 
@@ -252,6 +257,27 @@ def test_a_sample_is_the_same_alone_and_among_others(
     assert len({len(sample) for sample in ended}) > 5
     for whole, part in zip(many, ended, strict=True):
         assert ids_of(whole)[: len(part)] == ids_of(part)
+
+
+def test_requests_side_by_side(session: Session, prompt: tuple[int, ...]) -> None:
+    asked = [
+        Request(prompt, 20, HOT, samples=2),
+        Request(prompt[:3], 30, Sampling(), Stop(texts=("e",)), logprobs=1, prompt_logprobs=True),
+        Request(prompt[2:], 0, prompt_logprobs=True, logprobs=0),
+        Request(prompt[5:], 10, replace(HOT, seed=1), Stop(eos=session.eos)),
+    ]
+    generation = session.generate_many(asked)
+    tokens = list(generation)
+    for number, request in enumerate(asked):
+        alone = session.generate(request)
+        own = by_sample((t for t in tokens if t.request == number), request.samples)
+        for got, wanted in zip(own, by_sample(alone, request.samples), strict=True):
+            assert ids_of(got) == ids_of(wanted)
+            assert text_of(got) == text_of(wanted)
+            assert [token.finish for token in got] == [token.finish for token in wanted]
+        assert len(generation.prompts[number]) == len(alone.prompt)
+    assert generation.timings.decoded_tokens == len(tokens)
+    assert generation.timings.prompt_tokens == sum(len(request.ids) for request in asked)
 
 
 def test_a_prompt_is_scored_once_for_many_samples(
