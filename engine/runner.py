@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch._inductor import config as inductor
 
 from .. import UsageError
 from .cache.layout import KeyValue
@@ -112,6 +111,8 @@ class Compiled(Replayed):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
         if decoder.device.type == "cpu":
+            from torch._inductor import config as inductor  # takes a second
+
             for name, value in INDUCTOR.items():
                 setattr(inductor, name, value)
         compile = torch.compile  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
