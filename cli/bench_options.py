@@ -16,7 +16,7 @@ from .. import UsageError
 from .model_options import QUANTS, ModelSettings, QuantName, WhichModel
 from .option_groups import LARGEST_SEED
 from .ranges import Names, Ranges
-from .settings import Choice, Many, Setting, Whole, listed, setting
+from .settings import Choice, Flag, Many, Setting, Whole, listed, setting
 
 if TYPE_CHECKING:
     from ..engine.bench import Point
@@ -53,6 +53,12 @@ class HeldSettings:
         metavar="LIST",
         help="Processor threads. Default: every core.",
     )
+    compile: Setting[bool] = setting(
+        "--compile",
+        kind=Flag(),
+        default=False,
+        help="Decode by compiled code, as generate --compile does.",
+    )
 
     def each(self, which: WhichModel) -> Iterator[ModelSettings]:
         """What to open, in turn."""
@@ -66,6 +72,7 @@ class HeldSettings:
                 dtype=Setting(dtype, self.dtype.source),
                 quant=Setting(cast("QuantName", quant), self.quant.source),
                 threads=Setting(count, self.threads.source),
+                compile=self.compile,
             )
 
 

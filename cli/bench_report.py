@@ -53,6 +53,7 @@ def row_as_json(row: Row) -> dict[str, Any]:
     return {
         "quant": model.quant,
         "dtype": model.dtype,
+        "compiled": row.subject.compiled,
         "threads": row.subject.machine.threads,
         **asdict(point),
         "prefill": prefill,
@@ -167,6 +168,7 @@ CSV = {
     "weight_bytes": "model.weight_bytes",
     "quant": "quant",
     "dtype": "dtype",
+    "compiled": "compiled",
     "threads": "threads",
     "batch": "batch",
     "depth": "depth",
@@ -285,7 +287,8 @@ def open_report(
 def model_in_words(subject: Subject) -> str:
     """What is measured, in one line."""
     card = subject.model
-    held = card.dtype if card.quant is None else f"{card.dtype}, {card.quant}"
+    compiled = "compiled" if subject.compiled else None
+    held = ", ".join(word for word in (card.dtype, card.quant, compiled) if word)
     return (
         f"{card.name} ({card.family}, {card.parameters:,} parameters, {held}, "
         f"{size_in_words(subject.weight_bytes)}), {_threads(subject.machine.threads)}"

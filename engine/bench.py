@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 from time import perf_counter
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,9 +27,9 @@ from .machine import (
     memory_bandwidth,
     peak_memory,
 )
-from .model.decoder import Decoder
 from .quant.kinds import Quant
 from .request import Sampling
+from .runner import Compiled, Runner
 from .sampling.sampler import Draw, choose
 from .session import ModelCard, Session
 from .step import Piece, Step
@@ -167,17 +166,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, how many bytes its weights take, and where it runs."""
+    """What is measured, how many bytes its weights take, and how and where it runs."""
 
     model: ModelCard
     weight_bytes: int
+    compiled: bool
     machine: Machine
 
     @classmethod
     def of(cls, session: Session) -> Subject:
         """A session's model on this machine."""
         decoder = session.decoder
-        return cls(session.card, held_bytes(decoder), Machine.of(decoder.device))
+        compiled = isinstance(session.runner, Compiled)
+        return cls(session.card, held_bytes(decoder), compiled, Machine.of(decoder.device))
 
 
 def check_room(points: Sequence[Point], context: int) -> None:
@@ -213,7 +214,7 @@ def run(
         try:
             with memory_errors(f"measuring {point}"):
                 if texts is None:
-                    texts = Texts(session.decoder, point.batch, session.context, seed)
+                    texts = Texts(session.runner, point.batch, session.context, seed)
                 watch(point, 0)
                 texts.warm_up(point)
                 done: list[Repeat] = []
@@ -252,7 +253,7 @@ class _Ceilings:
     def __init__(self, session: Session) -> None:
         decoder = session.decoder
         self._device, self._dtype = decoder.device, decoder.dtype
-        self._quant: Quant | None = cast("Quant | None", session.card.quant)
+        self._quant: Quant | None = session.card.quant
         self._last: Ceiling | None = None
         self._at = 0.0
 
@@ -265,6 +266,15 @@ class _Ceilings:
         return self._last
 
 
+def doublings(begin: int, end: int) -> list[int]:
+    """The powers of two from `begin` to before `end`.
+
+    >>> doublings(100, 600)
+    [128, 256, 512]
+    """
+    return [1 << n for n in range(end.bit_length()) if begin <= 1 << n < end]
+
+
 class Texts:
     """Rows of random ids side by side, and the cache that holds them.
 
@@ -272,11 +282,11 @@ class Texts:
     at. (A window's ring may hold keys of a text undone; as many are read, and that is what counts.)
     """
 
-    def __init__(self, decoder: Decoder, rows: int, context: int, seed: int) -> None:
+    def __init__(self, runner: Runner, rows: int, context: int, seed: int) -> None:
         self.rows = rows
-        self.device = decoder.device
-        self._decoder = decoder
-        self._cache = StaticCache(decoder.spec, rows, context, CHUNK, decoder.dtype, decoder.device)
+        self.device = runner.device
+        self._runner = runner
+        self._cache = StaticCache(runner.spec, rows, context, CHUNK, runner.dtype, runner.device)
         self._held = 0
         self._randoms = [Random(f"{seed} {row}") for row in range(rows)]
         self._ids: list[list[int]] = [[] for _ in range(rows)]
@@ -291,7 +301,10 @@ class Texts:
         ids = self.ids(begin)
         if point.prompt:
             ids = self.choose(self.read(point.depth, begin), begin)
-        self.write(ids, begin, min(point.tokens, WARM_TOKENS))
+        ids = self.write(ids, begin, min(point.tokens, WARM_TOKENS))
+        if point.tokens:
+            for place in doublings(point.depth + point.prompt, point.length):
+                self.write(ids, place, 1)  # records of steps are made for so many slots
 
     def ids(self, place: int) -> list[int]:
         """The id that stands at a place in each row."""
@@ -330,7 +343,7 @@ class Texts:
 
     def _run(self, pieces: list[Piece]) -> Tensor:
         """A step as generation runs it, with its look at whether the logits are numbers."""
-        logits = self._decoder(Step.of(pieces, self.device), self._cache)
+        logits = self._runner(Step.of(pieces, self.device), self._cache)
         if not bool(logits.sum().isfinite()):
             raise ModelError("the model's logits are not numbers (NaN or infinite)")
         return logits
@@ -339,5 +352,5 @@ class Texts:
         """The random ids of some of a row's places, whatever is cached there."""
         ids = self._ids[row]
         while len(ids) < end:
-            ids.append(self._randoms[row].randrange(self._decoder.spec.vocab))
+            ids.append(self._randoms[row].randrange(self._runner.spec.vocab))
         return ids[begin:end]

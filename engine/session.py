@@ -37,7 +37,7 @@ class ModelCard:
     family: str
     parameters: int
     dtype: str
-    quant: str | None = None
+    quant: Quant | None = None
 
 
 @dataclass
@@ -144,6 +144,11 @@ class Session:
     def decoder(self) -> Decoder:
         """The model itself, for measuring: ids in, logits out."""
         return self._decoder
+
+    @property
+    def runner(self) -> Runner:
+        """What generation runs its steps by: the decoder, or a faster form of it."""
+        return self._runner
 
     def fit(
         self, ids: Sequence[int], max_new: int | None, overflow: Overflow

@@ -127,11 +127,13 @@ def test_markdown_says_of_what_it_is_a_table(run_lmtool: Run, folder: Path) -> N
 
 def test_a_table_is_aligned_and_shows_what_varies(run_lmtool: Run, folder: Path) -> None:
     numbers = ("-p", "0", "-n", "2", "--dtype", "float32,bfloat16", "-t", "1", "-r", "1")
-    done = run_lmtool("bench", "-m", folder, *numbers)
+    done = run_lmtool("bench", "-m", folder, *numbers, "--quant", "none,int4")
     head, *rows = done.stdout.decode().splitlines()
-    assert head.split()[:3] == ["dtype", "prompt", "tokens"]
+    assert head.split()[:4] == ["quant", "dtype", "prompt", "tokens"]
     assert "prefill" not in head
-    assert [row.split()[0] for row in rows] == ["float32", "bfloat16"]
+    assert [row.split()[:2] for row in rows] == [
+        [quant, dtype] for quant in ("none", "int4") for dtype in ("float32", "bfloat16")
+    ]
     assert {len(line) for line in (head, *rows)} == {len(head)}
     assert "bfloat16" in done.stderr.decode()
 
@@ -164,6 +166,7 @@ def test_the_environment_and_the_config_file_set_lists_too(
         (("-t", "0-2"), ("--threads",)),
         (("-r", "0"), ("--repeats must be a whole number, 1 or more",)),
         (("--dtype", "float32,int8"), ("--dtype must be one or more of auto,float32",)),
+        (("--quant", "int3"), ("--quant must be one or more of none,int8,int4",)),
         (("--format", "sql"), ("--format must be text, json, jsonl, csv or markdown",)),
         (("--json", "--format", "csv"), ("`--json` contradicts `--format csv`",)),
         (("-p", "4,0", "-n", "0"), ("-p 0 and -n 0 together measure nothing",)),

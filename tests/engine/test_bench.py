@@ -191,6 +191,24 @@ def test_a_depth_is_filled_once(folder: Path) -> None:
         assert fed == reads, depth
 
 
+def test_getting_warm_meets_every_doubling_of_the_length(folder: Path) -> None:
+    loaded = Loaded.open(folder)
+    lengths: set[int] = set()
+
+    class Spy:
+        spec, dtype, device = loaded.decoder.spec, loaded.decoder.dtype, CPU
+
+        def __call__(self, step, cache):
+            lengths.add(step.longest)
+            return loaded.decoder(step, cache)
+
+    Texts(Spy(), 1, 512, seed=1).warm_up(Point(1, 50, 20, 300))
+    assert {70, 71, 129, 257} <= lengths
+    assert max(lengths) == 257
+    assert bench.doublings(64, 64) == bench.doublings(0, 1) == []
+    assert bench.doublings(64, 65) == [64]
+
+
 def test_ceilings_are_measured_anew_when_they_are_old(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
