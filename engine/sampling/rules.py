@@ -34,13 +34,40 @@ def top_p(logits: Tensor, knob: Tensor) -> Tensor:
     """
     if bool((knob >= 1).all()):
         return logits
-    # Stable, or which of several equals stay would hang on the device and the number of rows.
-    ordered, places = logits.sort(dim=-1, descending=True, stable=True)
-    probabilities = torch.softmax(ordered, dim=-1)
-    before = probabilities.cumsum(-1) - probabilities
+    probabilities = torch.softmax(logits, dim=-1)
+    leaders = min(logits.shape[-1], max(LEADERS, logits.shape[-1] // 64))
+    best, places = logits.topk(leaders, dim=-1)
+    own = probabilities.gather(-1, places)
+    inside = (own.cumsum(-1) - own < knob) | (knob >= 1)
+    if bool(inside[:, -1].any()) and leaders < logits.shape[-1]:
+        return _top_p_of_all(logits, probabilities, knob)
+    return _keep_best(logits, best, inside, knob)
+
+
+LEADERS = 256
+"""Likeliest tokens among which a nucleus is sought before all are sorted."""
+
+
+def _top_p_of_all(logits: Tensor, probabilities: Tensor, knob: Tensor) -> Tensor:
+    """The same for nuclei that are wide, by sorting everything."""
+    best, places = logits.sort(dim=-1, descending=True)
+    own = probabilities.gather(-1, places)
+    return _keep_best(logits, best, own.cumsum(-1) - own < knob, knob)
+
+
+def _keep_best(logits: Tensor, best: Tensor, inside: Tensor, knob: Tensor) -> Tensor:
+    """Keep as many as are `inside` of the `best` [R, K]; of the last one's equals the first ones.
+
+    Or which of several equals stay would hang on the device and the number of rows.
+    """
     # The likeliest token has nothing before it, so it stays whatever p is.
-    surplus = (before >= knob) & (knob < 1) & (before > 0)
-    return logits.masked_fill(surplus.scatter(-1, places, surplus), NEVER)
+    count = inside.sum(-1, keepdim=True).clamp(min=1)
+    last = best.gather(-1, count - 1)
+    equal = logits == last
+    room = count - (logits > last).sum(-1, keepdim=True)
+    if bool((equal.sum(-1, keepdim=True) > room).any()):
+        equal &= equal.cumsum(-1) <= room
+    return logits.masked_fill(~((logits > last) | equal | (knob >= 1)), NEVER)
 
 
 def min_p(logits: Tensor, knob: Tensor) -> Tensor:

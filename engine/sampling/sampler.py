@@ -106,8 +106,12 @@ def _draw(logits: Tensor, draws: Sequence[Draw], rows: Sequence[int]) -> list[in
     numbers = [uniform(draws[r].sampling.seed, draws[r].sample, draws[r].position) for r in rows]
     if logits.device.type == "mps":
         logits = logits.cpu()  # which has the float64 that MPS lacks
+    # Few are left of a large vocabulary, mostly; the others would add nothing to the sums.
+    left = (logits > rules.NEVER).any(0).nonzero().squeeze(-1)
+    if len(left) < logits.shape[-1]:
+        logits = logits[:, left]
     # float64: over a large vocabulary a float32 running sum loses the tail.
     heights = torch.softmax(logits.double(), dim=-1).cumsum(-1)
     targets = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None]
     targets = targets * heights[:, -1:]
-    return to_host(torch.searchsorted(heights, targets, right=True).squeeze(-1))
+    return to_host(left[torch.searchsorted(heights, targets, right=True).squeeze(-1)])
