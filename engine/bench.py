@@ -34,8 +34,9 @@ from .sampling.sampler import Draw, choose
 from .session import ModelCard, Session
 from .step import Piece, Step
 
-FRESH_S = 10.0
-"""How long a measured ceiling is believed: machines that others use drift."""
+FRESH_S = 3.0
+"""How long a measured ceiling is believed: machines that others use drift. It takes most of a
+second to measure."""
 
 WARM_TOKENS = 8
 """Tokens decoded before anything is measured, after a chunk of the prompt."""
