@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from ..step import Segment, Step
+from .codes import Packing
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):
     """Keys and values of a segment's rows, [R, G, S, D] each, this step's among them.
 
-    `positions` [R, S] tells which position each slot holds, below zero for an empty one; None
-    means that every row's slot s holds position s.
+    Where they lie is said in one of two ways: position p is in slot p modulo `ring`, or
+    `positions` [R, S] tells which position each slot holds, below zero for an empty one. `packing`
+    tells how to read numbers that aren't of the model's dtype.
     """
 
     k: Tensor
     v: Tensor
-    positions: Tensor | None
+    positions: Tensor | None = None
+    ring: int = 0
+    packing: Packing | None = None
 
 
 class KVCache(Protocol):

@@ -1,4 +1,4 @@
-"""A KV cache of one tensor a layer, grown as the text grows; window layers are rings."""
+"""A KV cache of one tensor a layer for keys and one for values; window layers are rings."""
 
 from __future__ import annotations
 
@@ -7,31 +7,47 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..spec import ModelSpec
+from ..spec import Mixer, ModelSpec
 from ..step import Segment, Step
+from .codes import Packing, Scratch, block_numbers, encode, groups
 from .layout import KeyValue
+from .memory import lazy_zeros
 
-FIRST = 256
-"""Slots a layer starts with."""
+_Places = tuple[Tensor, Tensor]
+"""Row and slot of each token, [R * N] each."""
 
 
 @dataclass(slots=True)
 class _Layer:
-    k: Tensor
-    v: Tensor
-    limit: int
+    """Keys, values and, where they are int8, the scales of both: [rows, G, slots, ·] each."""
+
+    tensors: tuple[Tensor, ...]
 
     @property
     def slots(self) -> int:
-        return self.k.shape[2]
+        return self.tensors[0].shape[2]
+
+    def encoded(self, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        """What goes into `tensors` for k and v, [T, G, D] each."""
+        if len(self.tensors) == 2:
+            return k, v
+        if k.shape == v.shape:
+            numbers, scales = encode(torch.stack((k, v)))
+            return *numbers, *scales
+        (k, k_scales), (v, v_scales) = encode(k), encode(v)
+        return k, v, k_scales, v_scales
 
 
 class StaticCache:
     """Rows of keys and values, [rows, G, slots, D] a layer, as wide as its mixer asks.
 
-    Position p lives in slot p modulo the layer's slots. A layer that sees everything grows up to
-    `context` slots and never wraps. A window layer stops at `window + slack` slots: as many tokens
-    as `slack` may be written in one step, or rewound, before anything still in sight is lost.
+    Position p lives in slot p modulo the layer's slots. A layer that sees everything has `context`
+    slots. A window layer has `window + slack`: as many tokens as `slack` may be written in one
+    step, or rewound, before anything still in sight is lost. `dtype` is that of what is stored,
+    whatever the model computes in; int8 is stored with scales.
+
+    All slots are there from the start, so that a step copies nothing and no address changes. On a
+    CPU they take memory only once written to.
     """
 
     def __init__(
@@ -43,68 +59,78 @@ class StaticCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        self.dtype = dtype
+        self.context = context
         self._slack = slack
         self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        self._places: tuple[Step | None, dict[tuple[int, int], _Places]] = (None, {})
         self._layers: list[_Layer] = []
+        block = 0
         for layer in spec.layers:
             mixer = layer.mixer
-            limit = context if mixer.window is None else min(context, mixer.window + slack)
-            slots, widths = min(FIRST, limit), (mixer.key_width, mixer.value_width)
+            shapes = _shapes(mixer, rows, slots_of(mixer, context, slack), dtype)
             # Zeros, since a slot that nobody may see still takes part in a product with zero.
-            k, v = (
-                torch.zeros((rows, mixer.kv_heads, slots, width), dtype=dtype, device=device)
-                for width in widths
-            )
-            self._layers.append(_Layer(k, v, limit))
+            tensors = (lazy_zeros(shape, kind, device) for shape, kind in shapes)
+            self._layers.append(_Layer(tuple(tensors)))
+            block = max(block, block_numbers(rows, mixer.kv_heads, mixer.key_width))
+        self._packing = Packing(Scratch(block, device))
 
     def reserve(self, row: int, length: int) -> None:
-        """Grow every layer to hold `length` tokens, or what its window needs of them."""
-        for layer in self._layers:
-            if length > layer.slots and layer.slots < layer.limit:
-                # Doubling keeps copying linear in the end; a ring grows before it ever wraps.
-                slots = min(layer.limit, max(length, 2 * layer.slots))
-                self._views.clear()
-                layer.k, layer.v = _grown(layer.k, slots), _grown(layer.v, slots)
+        """All room is there from the start."""
+        assert length <= self.context, "the text is longer than the context"
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """Store the step's keys and values, [T, G, D] each."""
         store = self._layers[layer]
+        slots, new = store.slots, store.encoded(k, v)
         for segment in step.segments:
-            assert segment.width <= self._slack, "a wider step would overwrite keys still in sight"
-            first = segment.lengths[0] - segment.width
-            slot = first % store.slots
-            span = slice(segment.start, segment.stop)
-            if segment.rows == 1 and slot + segment.width <= store.slots:
-                for kept, new in ((store.k, k), (store.v, v)):
-                    place = kept[segment.row].narrow(1, slot, segment.width)
-                    place.copy_(new[span].transpose(0, 1))
-                continue
-            slots = step.positions[span] % store.slots
-            rows = torch.arange(segment.row, segment.row + segment.rows, device=slots.device)
-            rows = rows.repeat_interleave(segment.width)
-            store.k[rows, :, slots] = k[span]
-            store.v[rows, :, slots] = v[span]
+            width = segment.width
+            assert width <= self._slack, "a wider step would overwrite keys still in sight"
+            slot = (segment.lengths[0] - width) % slots
+            if segment.rows > 1 or slot + width > slots:
+                rows, places = self._scattered(step, segment, slots)
+                for kept, x in zip(store.tensors, new, strict=True):
+                    kept[rows, :, places] = x[segment.start : segment.stop].to(kept.dtype)
+            elif width == 1:
+                for kept, x in zip(store.tensors, new, strict=True):
+                    kept.select(0, segment.row).select(1, slot).copy_(x.select(0, segment.start))
+            else:
+                for kept, x in zip(store.tensors, new, strict=True):
+                    place = kept.select(0, segment.row).narrow(1, slot, width)
+                    place.copy_(x.narrow(0, segment.start, width).transpose(0, 1))
+
+    def _scattered(self, step: Step, segment: Segment, slots: int) -> _Places:
+        """Row and slot of each of a segment's tokens, computed by the first layer of its kind."""
+        if self._places[0] is not step:
+            self._places = (step, {})
+        known = self._places[1]
+        key = (segment.start, slots)
+        if key not in known:
+            rows = torch.arange(segment.row, segment.row + segment.rows, device=step.ids.device)
+            places = step.positions[segment.start : segment.stop] % slots
+            known[key] = (rows.repeat_interleave(segment.width), places)
+        return known[key]
 
     def read(self, layer: int, segment: Segment) -> KeyValue:
         """All that the segment's rows may see: views, nothing is copied."""
-        store = self._layers[layer]
-        longest = max(segment.lengths)
-        held = min(longest, store.slots)
-        plain = longest <= store.slots and min(segment.lengths) == longest
-        positions = None if plain else _positions(segment.lengths, held, store)
-        k, v = (
-            kept.narrow(0, segment.row, segment.rows).narrow(2, 0, held)
-            for kept in (store.k, store.v)
-        )
-        return KeyValue(k, v, positions)
+        tensors = self._layers[layer].tensors
+        rows, slots = len(segment.lengths), tensors[0].shape[2]
+        held = min(max(segment.lengths), slots)
+        if rows < tensors[0].shape[0]:
+            tensors = [kept.narrow(0, segment.row, rows) for kept in tensors]
+        k, v = tensors[0].narrow(2, 0, held), tensors[1].narrow(2, 0, held)
+        packing = self._packing
+        if len(tensors) > 2:
+            packing = Packing(packing.scratch, tensors[2], tensors[3])
+        return KeyValue(k, v, None, slots, packing)
 
     def row(self, row: int, held: int) -> list[tuple[Tensor, Tensor]]:
         """A row's keys and values in each layer, [1, G, S, D]: the first `held` slots or all."""
         views = self._views.get((row, held))
         if views is None:
             views = self._views[row, held] = [
-                (layer.k.narrow(0, row, 1)[:, :, :held], layer.v.narrow(0, row, 1)[:, :, :held])
-                for layer in self._layers
+                (k.narrow(0, row, 1)[:, :, :held], v.narrow(0, row, 1)[:, :, :held])
+                for k, v, *_ in (layer.tensors for layer in self._layers)
             ]
         return views
 
@@ -112,24 +138,33 @@ class StaticCache:
         """Copy a row; both go their own way from `length` tokens on."""
         for layer in self._layers:
             held = min(length, layer.slots)
-            layer.k[target, :, :held] = layer.k[source, :, :held]
-            layer.v[target, :, :held] = layer.v[source, :, :held]
+            for kept in layer.tensors:
+                kept[target, :, :held] = kept[source, :, :held]
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(t.nbytes for layer in self._layers for t in (layer.k, layer.v))
+        """Bytes once all slots are written to."""
+        return sum(kept.nbytes for layer in self._layers for kept in layer.tensors)
 
 
-def _grown(old: Tensor, slots: int) -> Tensor:
-    rows, heads, before, width = old.shape
-    new = torch.zeros((rows, heads, slots, width), dtype=old.dtype, device=old.device)
-    new[:, :, :before] = old
-    return new
+def slots_of(mixer: Mixer, context: int, slack: int) -> int:
+    """How many slots a layer has for texts of up to `context` tokens."""
+    return context if mixer.window is None else min(context, mixer.window + slack)
 
 
-def _positions(lengths: tuple[int, ...], held: int, store: _Layer) -> Tensor:
-    """The latest position below each row's length that falls on each slot, [R, held]."""
-    slots = torch.arange(held, device=store.k.device)
-    last = torch.tensor(lengths, device=store.k.device)[:, None] - 1
-    return last - (last - slots) % store.slots
+def slot_bytes(mixer: Mixer, dtype: torch.dtype) -> int:
+    """Bytes that one slot of a layer takes."""
+    shapes = _shapes(mixer, 1, 1, dtype)
+    return sum(shape[1] * shape[3] * kind.itemsize for shape, kind in shapes)
+
+
+def _shapes(
+    mixer: Mixer, rows: int, slots: int, dtype: torch.dtype
+) -> list[tuple[tuple[int, int, int, int], torch.dtype]]:
+    """Shapes and dtypes of what a layer stores, see `_Layer`."""
+    widths = (mixer.key_width, mixer.value_width)
+    kept = [((rows, mixer.kv_heads, slots, width), dtype) for width in widths]
+    if dtype == torch.int8:
+        counts = [groups(width) if width else 0 for width in widths]
+        kept += [((rows, mixer.kv_heads, slots, count), torch.float32) for count in counts]
+    return kept

@@ -1,54 +1,39 @@
-"""Who sees whom, and the weighted sum over what is seen."""
+"""The weighted sum over what is seen.
+
+Spans of slots, and the blocks that packed numbers are read in, are attended to one by one and
+merged by the logarithms of their sums of exponentials (Milakov & Gimelshein 2018,
+arXiv:1805.02867): memory doesn't grow with what was read before.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ..cache.layout import KeyValue
-from ..spec import AlibiSpec, Mixer
-from ..step import Segment
+from .sight import UNSEEN, Sight, Span, sight
 
-Sight: TypeAlias = Tensor | Literal["all", "causal"]
-"""What a segment's queries see: every key, those up to their own place, or a mask: bool
-[R, 1, N, S], or with ALiBi the float bias [R, H, N, S] that is added to the scores."""
+__all__ = ["Sight", "attend", "sight"]
 
+NARROW = 32
+"""Queries of a row below which those of heads that share keys are laid side by side."""
 
-def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight:
-    """Which keys each of a segment's queries sees, whose positions are `queries` [R, N].
+LONG = 1024
+"""Slots from which threads that would idle get a part of them each."""
 
-    One rule serves padding, rings and rewound rows: a key is seen if its slot holds anything, it
-    isn't later than the query, and it is less than `window` positions back.
-    """
-    slots, window = kv.k.shape[2], spec.window
-    plain = kv.positions is None and (window is None or slots <= window) and spec.alibi is None
-    if plain and segment.width == 1:
-        return "all"
-    if plain and segment.width == slots:
-        return "causal"
-    device = kv.k.device
-    keys = torch.arange(slots, device=device)[None] if kv.positions is None else kv.positions
-    back = queries[:, :, None] - keys[:, None, :]  # [R, N, S]
-    seen = (back >= 0) & (keys[:, None, :] >= 0)
-    if window is not None:
-        seen &= back < window
-    if spec.alibi is None:
-        return seen[:, None]
-    bias = _penalty(spec.alibi, queries[:, :, None], keys[:, None])
-    return torch.where(seen[:, None], bias, float("-inf")).to(kv.k.dtype)
+SCORES = 1 << 22
+"""Scores held at once, where they are held at all: 16 MB."""
 
+Part: TypeAlias = tuple[Tensor, Tensor]
+"""A weighted sum [R, H, N, Dv], and how much it weighs beside others [R, H, N]: the log of the sum
+of its scores' exponentials. Where there are no others, that may be anything."""
 
-def _penalty(alibi: AlibiSpec, queries: Tensor, keys: Tensor) -> Tensor:
-    """What is added to scores of keys at positions [R, 1, S], for queries at [R, N, 1]."""
-    slopes = torch.tensor(alibi.slopes, device=keys.device)[:, None, None]
-    if not alibi.rounded:
-        return slopes * alibi.scale * (keys - queries)[:, None]
-    slopes = slopes.bfloat16()
-    back = (slopes * queries[:, None]).float() - (slopes * keys[:, None]).float()
-    return back * -alibi.scale
+FLASH: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""What `F.scaled_dot_product_attention` runs on a CPU; it tells the weight as well."""
 
 
 def attend(
@@ -64,49 +49,170 @@ def attend(
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
     in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
+    plain = _is_plain(q, kv)
+    if plain and len(seen) == 1 and cap is None and sinks is None and _is_usual(q, kv, seen[0]):
+        return _attend_at_once(q, kv, seen[0], scale)
+    dtype = q.dtype if plain else _working_dtype(q, kv.k.dtype)
+    queries = q.to(dtype).transpose(1, 2)
+    fused = cap is None and q.is_cpu and kv.k.shape[-1] == kv.v.shape[-1]
+    most = None if fused else SCORES // (q.numel() // q.shape[-1])
+    blocks = seen if plain and fused else tuple(_blocks(seen, kv, plain, most))
+    alone = len(blocks) == 1 and sinks is None
+    answer: Part | None = None
+    for block in blocks:
+        k, v = _numbers(kv, block, plain, dtype)
+        if fused:
+            part = _attend_fused(queries, k, v, block, scale)
+        else:
+            part = _attend_openly(queries, k, v, block, scale, cap, alone)
+        answer = part if answer is None else _merged(answer, part)
+    assert answer is not None
+    out, weight = answer
+    if sinks is not None:
+        out = out * torch.sigmoid(weight - sinks[:, None])[..., None]
+    return out.to(q.dtype).transpose(1, 2)
+
+
+def _is_plain(q: Tensor, kv: KeyValue) -> bool:
+    """Whether keys and values are read as they are."""
+    if kv.k.dtype != q.dtype:
+        return False
+    # Processors multiply float16 slowly, but turn it into float32 quickly.
+    return q.dtype != torch.float16 or not q.is_cpu or kv.packing is None
+
+
+def _is_usual(q: Tensor, kv: KeyValue, span: Span) -> bool:
+    """Whether torch's own function does for a span, and leaves no threads idle."""
+    if span.causal:
+        return span.mask is None  # it takes one or the other
+    if q.shape[1] > 1 or q.shape[0] > 1 or span.end - span.begin < LONG or span.mask is not None:
+        return True
+    return not q.is_cpu or torch.get_num_threads() < 2 * kv.k.shape[1]
+
+
+def _working_dtype(q: Tensor, stored: torch.dtype) -> torch.dtype:
+    """What packed numbers are unpacked to, and queries turned into."""
+    if q.is_cpu and (q.dtype == torch.float16 or q.shape[1] < NARROW):
+        return torch.float32  # for few queries, unpacking is what takes time
+    return torch.promote_types(q.dtype, stored) if stored.is_floating_point else q.dtype
+
+
+def _blocks(seen: Sight, kv: KeyValue, plain: bool, most: int | None) -> Iterator[Span]:
+    """Spans cut to what can be unpacked at once, and to `most` slots; causal ones stay whole."""
+    limits = [] if most is None else [most]
+    if not plain:
+        assert kv.packing is not None
+        rows, groups, _, width = kv.k.shape
+        limits.append(kv.packing.scratch.numbers // (rows * groups * width))
+    for span in seen:
+        length = span.end - span.begin
+        step = length if span.causal else max(1, min([length, *limits]))
+        if step == length:
+            yield span
+            continue
+        for begin in range(span.begin, span.end, step):
+            end = min(begin + step, span.end)
+            mask = span.mask
+            if mask is not None:
+                mask = mask[..., begin - span.begin : end - span.begin]
+            yield Span(begin, end, mask)
+
+
+def _numbers(kv: KeyValue, block: Span, plain: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A block's keys and values, [R, G, S, D] each."""
+    if plain:
+        length = block.end - block.begin
+        return kv.k.narrow(2, block.begin, length), kv.v.narrow(2, block.begin, length)
+    assert kv.packing is not None
+    return kv.packing.unpacked(kv.k, kv.v, block.begin, block.end, dtype)
+
+
+def _attend_at_once(q: Tensor, kv: KeyValue, span: Span, scale: float) -> Tensor:
+    """One span that torch does in one go, q [R, N, H, D] -> [R, N, H, D]."""
     rows, width, heads, _ = q.shape
-    if cap is not None or sinks is not None:
-        return _attend_openly(q.transpose(1, 2), kv, seen, scale, cap, sinks).transpose(1, 2)
-    groups = kv.k.shape[1]
-    if width == 1 and not (isinstance(seen, Tensor) and seen.shape[1] > 1):
+    k, v, mask, groups = kv.k, kv.v, span.mask, kv.k.shape[1]
+    if span.end - span.begin < k.shape[2]:
+        k, v = _numbers(kv, span, True, q.dtype)
+    if mask is not None and not q.is_cpu:
+        mask = mask.to(q.dtype)
+    if width == 1:
         # The H / G heads that share a key-value head become queries of that head, so that each
         # key is read from memory once: decoding is bound by that.
         q = q.reshape(rows, groups, heads // groups, -1)
-        mask = seen if isinstance(seen, Tensor) else None
-        out = F.scaled_dot_product_attention(q, kv.k, kv.v, attn_mask=mask, scale=scale)
+        if mask is not None and mask.shape[1] > 1:
+            mask = mask.reshape(-1, groups, heads // groups, mask.shape[-1])
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         return out.reshape(rows, 1, heads, -1)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
-        kv.k,
-        kv.v,
-        attn_mask=seen if isinstance(seen, Tensor) else None,
-        is_causal=seen == "causal" if isinstance(seen, str) else False,
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=span.causal,
         scale=scale,
         enable_gqa=groups != heads,
     )
     return out.transpose(1, 2)
 
 
-def _attend_openly(
-    q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None, sinks: Tensor | None
-) -> Tensor:
-    """The same with every score in the open, for what the fused kernels can't do."""
+def _attend_fused(q: Tensor, k: Tensor, v: Tensor, block: Span, scale: float) -> Part:
+    """A block on the CPU, q [R, H, N, D]."""
     rows, heads, width, _ = q.shape
-    groups, slots = kv.k.shape[1:3]
+    groups, mask = k.shape[1], block.mask
+    if width >= NARROW or (width > 1 and (block.causal or mask is not None)):
+        return FLASH(q, k, v, 0.0, block.causal, attn_mask=mask, scale=scale)
     q = q.reshape(rows, groups, heads // groups * width, -1)
-    scores = (q @ kv.k.transpose(-1, -2)).reshape(rows, heads, width, slots) * scale
-    if cap is not None:
-        scores = cap * torch.tanh(scores / cap)
-    if isinstance(seen, Tensor) and seen.dtype == torch.bool:
-        scores = scores.masked_fill(~seen, float("-inf"))
-    elif isinstance(seen, Tensor):
-        scores = scores + seen
-    elif seen == "causal":
+    if mask is not None and mask.shape[1] > 1:
+        mask = mask.reshape(-1, groups, heads // groups, mask.shape[-1])
+    parts = torch.get_num_threads() // (rows * groups)
+    if mask is None and rows == 1 and parts > 1 and k.shape[2] >= LONG:
+        out, weight = _attend_in_parts(q, k, v, parts, scale)
+    else:
+        out, weight = FLASH(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
+    return out.reshape(rows, heads, width, -1), weight.reshape(rows, heads, width)
+
+
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, parts: int, scale: float) -> Part:
+    """One row's few queries [1, G, N, D] of slots that are cut into parts, as if more heads.
+
+    A thread takes a head's queries at a time: with fewer heads than threads, some would idle.
+    """
+    each = k.shape[2] // parts
+    keys, values = (x[0, :, : parts * each].view(-1, parts, each, x.shape[-1]) for x in (k, v))
+    many = q[0, :, None].expand(-1, parts, -1, -1)
+    # [G, parts, N, D] and [G, parts, N]
+    outs, weights = FLASH(many, keys, values, 0.0, False, scale=scale)
+    weight = weights.logsumexp(1)
+    shares = (weights - weight[:, None]).exp()[..., None]
+    part = (outs * shares).sum(1)[None], weight[None]
+    if parts * each == k.shape[2]:
+        return part
+    rest = FLASH(q, k[:, :, parts * each :], v[:, :, parts * each :], 0.0, False, scale=scale)
+    return _merged(part, rest)
+
+
+def _attend_openly(
+    q: Tensor, k: Tensor, v: Tensor, block: Span, scale: float, cap: float | None, alone: bool
+) -> Part:
+    """A block with every score in the open, for what the fused kernels can't do."""
+    rows, heads, width, _ = q.shape
+    groups, slots = k.shape[1:3]
+    q = q.reshape(rows, groups, heads // groups * width, -1)
+    scores = (q @ k.transpose(-1, -2)).view(rows, heads, width, slots).float()
+    scores = scores.mul_(scale) if cap is None else scores.mul_(scale / cap).tanh_().mul_(cap)
+    if block.mask is not None:
+        scores += block.mask
+    if block.causal:
         later = torch.ones(width, slots, dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(later, float("-inf"))
-    if sinks is not None:
-        column = sinks.to(scores.dtype)[:, None, None].expand(rows, heads, width, 1)
-        scores = torch.cat((scores, column), dim=-1)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)[..., :slots].to(q.dtype)
-    weights = weights.reshape(rows, groups, heads // groups * width, slots)
-    return (weights @ kv.v).reshape(rows, heads, width, -1)
+        scores.masked_fill_(later, UNSEEN)
+    shares = torch.softmax(scores, dim=-1)
+    # Where the score is highest, the share is exp(score - weight).
+    weight = scores if alone else scores.amax(-1) - shares.amax(-1).log()
+    shares = shares.to(v.dtype).reshape(rows, groups, heads // groups * width, slots)
+    return (shares @ v).reshape(rows, heads, width, -1), weight
+
+
+def _merged(one: Part, two: Part) -> Part:
+    """What two parts are together: each counts by its weight."""
+    share = torch.sigmoid(two[1] - one[1])[..., None]
+    return torch.lerp(one[0].float(), two[0].float(), share), torch.logaddexp(one[1], two[1])

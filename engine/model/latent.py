@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..cache.layout import KeyValue
 from ..spec import LatentSpec
 from ..step import Segment
 from .attend import attend
@@ -65,8 +64,10 @@ class LatentAttention:
         """One segment's heads each mix the latents they attend to, [R * N, H, rank]."""
         spec = self.spec
         kv = shared.cache.read(self.layer, segment)
-        kv = KeyValue(kv.k, kv.k[..., : spec.kv_rank], kv.positions)
+        # The latent is key and value; that the mix gets turned keys too costs less than a view
+        # without them, which the fused kernels don't take.
+        kv = kv._replace(v=kv.k)
         own = q[segment.start : segment.stop]
         own = own.view(segment.rows, segment.width, *own.shape[1:])
         out = attend(own, kv, shared.sight(spec, segment, kv), self.scale)
-        return out.flatten(0, 1)
+        return out[..., : spec.kv_rank].flatten(0, 1)

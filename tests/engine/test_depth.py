@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmtool.engine.cache.static import FIRST, StaticCache
+from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.spec import AttentionSpec, LatentSpec, ModelSpec
 from lmtool.engine.weights.checkpoint import open_checkpoint
 from lmtool.engine.weights.load import load_decoder
@@ -73,9 +73,9 @@ def test_latent_layers_hold_only_their_latent(tmp_path: Path) -> None:
     spec = spec_of("deepseek_v3", tmp_path)
     mixer = spec.layers[0].mixer
     assert isinstance(mixer, LatentSpec)
-    cache = StaticCache(spec, 1, FIRST, 16, torch.float32, CPU)
+    cache = StaticCache(spec, 1, 300, 16, torch.float32, CPU)
     held = mixer.kv_rank + mixer.rope.width
-    assert cache.nbytes == len(spec.layers) * 4 * FIRST * held
+    assert cache.nbytes == len(spec.layers) * 4 * 300 * held
     many = replace(mixer, heads=100 * mixer.heads)
     crowded = replace(spec, layers=(replace(spec.layers[0], mixer=many),) * len(spec.layers))
-    assert StaticCache(crowded, 1, FIRST, 16, torch.float32, CPU).nbytes == cache.nbytes
+    assert StaticCache(crowded, 1, 300, 16, torch.float32, CPU).nbytes == cache.nbytes
