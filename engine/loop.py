@@ -10,14 +10,15 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from .. import ModelError
 from .cache.static import StaticCache
 from .device import to_host
 from .request import Candidate, PromptToken, Request, Timings
 from .runner import Runner
-from .sampling.sampler import choose
+from .sampling.sampler import checked, choose
 from .scheduler import Part, Scheduler
 from .sequence import Sequence
+from .speculate import ROWS as GUESSED_ROWS
+from .speculate import Guesser, Speculation
 from .step import Step
 
 CHUNK = 512
@@ -25,6 +26,9 @@ CHUNK = 512
 
 ROWS = 32
 """Texts decoded together; more of them wait for their turn."""
+
+Turn = tuple[Sequence, tuple[int, ...]]
+"""Whose turn it is to take a token, and the guess behind it."""
 
 Report = tuple[float | None, tuple[Candidate, ...]]
 """A chosen id's log-probability and its likeliest alternatives, if asked for."""
@@ -55,6 +59,7 @@ class Loop:
         timings: Timings,
         rows: int = ROWS,
         chunk: int = CHUNK,
+        speculation: Speculation | None = None,
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
@@ -64,6 +69,7 @@ class Loop:
         self._context = context
         self._timings = timings
         self._chunk = chunk
+        self._guesser = Guesser(speculation) if speculation else None
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -78,15 +84,16 @@ class Loop:
         cache = StaticCache(spec, table.rows, context, self._chunk, dtype, self._device)
         while table.seat(cache):
             began = perf_counter()
-            parts = table.parts(self._chunk)
+            parts = self._guess(table.parts(self._chunk))
             logits = self._run(parts, cache)
             self._clock(parts, perf_counter() - began)
             began = perf_counter()
-            speakers, logits = self._turns(table, parts, logits, cache)
-            emissions = self._choose(speakers, logits)
-            self._timings.decoded_tokens += len(emissions)
+            turns, logits = self._turns(table, parts, logits, cache)
+            runs = self._choose(turns, logits)
             self._timings.decode_s += perf_counter() - began
-            yield from emissions
+            for (sequence, _), run in zip(turns, runs, strict=True):
+                yield from self._speak(sequence, run)
+            self._learn(turns, runs)
 
     def _sequences(self) -> Iterator[Sequence]:
         for number, request in enumerate(self._requests):
@@ -99,14 +106,8 @@ class Loop:
         for part in parts:
             part.sequence.cached = part.piece.begin + len(part.piece.ids)
             cache.reserve(part.sequence.row, part.sequence.cached)
-        logits = self._decoder(Step.of([part.piece for part in parts], self._device), cache)
-        if not bool(logits.sum().isfinite()):
-            raise ModelError(
-                "the model's logits are not numbers (NaN or infinite): its weights are damaged, "
-                "or too large for its dtype",
-                hint="try --dtype float32; if that doesn't help, download the weights again",
-            )
-        return logits
+        pieces = [part.piece for part in parts]
+        return checked(self._decoder(Step.of(pieces, self._device), cache))
 
     def _clock(self, parts: Many[Part], seconds: float) -> None:
         """Share out what a step took to prompts and texts, by their tokens."""
@@ -119,16 +120,16 @@ class Loop:
 
     def _turns(
         self, table: Scheduler, parts: Many[Part], logits: Tensor, cache: StaticCache
-    ) -> tuple[list[Sequence], Tensor]:
-        """Who takes a token now, and the logits to choose it by, [R, V]."""
-        speakers: list[Sequence] = []
+    ) -> tuple[list[Turn], Tensor]:
+        """Whose turn it is, and the logits to choose by, [R, V]: as many rows as a turn has ids."""
+        turns: list[Turn] = []
         places: list[int] = []
         end = 0
         for part in parts:
             sequence, begin, end = part.sequence, end, end + part.answers
             if sequence.generated and part.completes:
-                speakers.append(sequence)
-                places.append(begin)
+                turns.append((sequence, part.guess))
+                places.extend(range(begin, end))
             elif not sequence.generated:
                 self._read(part, logits[begin:end])
         if len(places) < len(logits):
@@ -139,7 +140,7 @@ class Loop:
         if starting:
             first = [sequence.opening.logits for sequence in starting]
             logits = torch.cat([logits, *(row for row in first if row is not None)])
-        return [*speakers, *starting], logits
+        return [*turns, *((sequence, ()) for sequence in starting)], logits
 
     def _read(self, part: Part, logits: Tensor) -> None:
         """Take what a piece of a prompt gave: its tokens' scores, and in the end its answer."""
@@ -151,18 +152,61 @@ class Loop:
         elif part.completes:
             sequence.opening.logits = logits[-1:].clone()  # a view would keep a whole chunk's
 
-    def _choose(self, speakers: Many[Sequence], logits: Tensor) -> list[Emission]:
-        if not speakers:
+    def _guess(self, parts: list[Part]) -> list[Part]:
+        """The same parts, with guesses behind those that bring a text's last token."""
+        if self._guesser is None or len(parts) > GUESSED_ROWS:
+            return parts
+        guessing: list[Part] = []
+        for part in parts:
+            sequence = part.sequence
+            room = min(sequence.room(self._context), self._chunk // len(parts)) - 1
+            # Beyond a turning point the text has to be read anew before it can go on.
+            turns = (point for point in self._turning_points if point > sequence.length)
+            room = min([room, *(point - 1 - sequence.length for point in turns)])
+            if sequence.generated and sequence.left == 1:
+                guess = self._guesser.guess(sequence, room)
+                part = part.with_guess(guess) if guess else part
+            guessing.append(part)
+        return guessing
+
+    def _choose(self, turns: Many[Turn], logits: Tensor) -> list[list[tuple[int, Report]]]:
+        """What each text takes: a token, and before it as much of its guess as comes true."""
+        if not turns:
             return []
-        ids = choose(logits, [sequence.draw() for sequence in speakers])
-        reports = _reports(logits, ids, [s.request.logprobs for s in speakers])
-        emissions: list[Emission] = []
-        for sequence, id, (logprob, top) in zip(speakers, ids, reports, strict=True):
+        texts = [(text, guess[:place]) for text, guess in turns for place in range(len(guess) + 1)]
+        ids = choose(logits, [sequence.draw(ahead) for sequence, ahead in texts])
+        reports = _reports(logits, ids, [sequence.request.logprobs for sequence, _ in texts])
+        taken = list(zip(ids, reports, strict=True))
+        runs: list[list[tuple[int, Report]]] = []
+        begin = 0
+        for sequence, guess in turns:
+            chosen = ids[begin : begin + len(guess)]
+            pairs = enumerate(zip(guess, chosen, strict=True))
+            right = next((place for place, (one, id) in pairs if one != id), len(guess))
+            sequence.cached -= len(guess) - right  # the rest is overwritten
+            runs.append(taken[begin : begin + right + 1])
+            begin += len(guess) + 1
+        return runs
+
+    def _speak(self, sequence: Sequence, run: Many[tuple[int, Report]]) -> Iterator[Emission]:
+        """A text takes its tokens, unless one of them ends it."""
+        for id, (logprob, top) in run:
             sequence.accept(id, self._context)
-            if sequence.length in self._turning_points:
-                sequence.cached = 0  # now that the text is known to be longer
-            emissions.append(Emission(sequence, id, logprob, top))
-        return emissions
+            self._timings.decoded_tokens += 1
+            yield Emission(sequence, id, logprob, top)
+            if sequence.finish is not None:
+                return
+        if sequence.length in self._turning_points:
+            sequence.cached = 0  # now that the text is known to be longer
+
+    def _learn(self, turns: Many[Turn], runs: Many[Many[object]]) -> None:
+        """Take note of which guesses came true."""
+        if self._guesser is None:
+            return
+        for (sequence, guess), run in zip(turns, runs, strict=True):
+            self._timings.guessed += len(guess)
+            self._timings.right += len(run) - 1
+            self._guesser.learn(sequence, len(guess), len(run) - 1, len(turns))
 
     def _score(self, part: Part, logits: Tensor) -> None:
         """Log-probabilities of the prompt's tokens after a piece's, from their predecessors."""

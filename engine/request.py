@@ -106,7 +106,8 @@ class Timings:
     """Seconds spent, tokens they were spent on, and the most memory held.
 
     `first_token_s` is from the beginning of generation, the model loaded, to its first token.
-    `peak_bytes` is filled in the end, and counts from the process's start.
+    `peak_bytes` is filled in the end, and counts from the process's start. Of the tokens `guessed`
+    ahead by speculation, `right` ones came true.
     """
 
     load_s: float = 0.0
@@ -116,6 +117,8 @@ class Timings:
     decoded_tokens: int = 0
     first_token_s: float | None = None
     peak_bytes: int | None = None
+    guessed: int = 0
+    right: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .cache.layout import KVCache
 from .sequence import Sequence
@@ -13,10 +13,11 @@ from .step import Piece
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a sequence brings to a step."""
+    """What a sequence brings to a step: its own next ids, and behind them perhaps a `guess`."""
 
     sequence: Sequence
     piece: Piece
+    guess: tuple[int, ...] = ()
 
     @property
     def completes(self) -> bool:
@@ -27,6 +28,11 @@ class Part:
     def answers(self) -> int:
         """How many rows of logits it gets."""
         return {"none": 0, "last": 1, "all": len(self.piece.ids)}[self.piece.logits]
+
+    def with_guess(self, guess: tuple[int, ...]) -> Part:
+        """A single token with a guess behind it, and logits after every token of both."""
+        ids = (*self.piece.ids, *guess)
+        return Part(self.sequence, replace(self.piece, ids=ids, logits="all"), guess)
 
 
 class Scheduler:
@@ -61,7 +67,7 @@ class Scheduler:
         coming = [self._waiting.popleft() for _ in range(min(len(free), len(self._waiting)))]
         for newcomer in coming:
             newcomer.opening.absent -= 1
-        for row, newcomer in zip(free, sorted(coming, key=lambda one: one.length)):
+        for row, newcomer in zip(free, sorted(coming, key=lambda one: one.length), strict=False):
             self._put(newcomer, row)
         while None in self._rows:
             last = self._rows.pop()
@@ -92,7 +98,7 @@ class Scheduler:
 
 
 def _part(sequence: Sequence, room: int) -> Part:
-    ids = sequence.pending(room)
+    ids = sequence.ids(sequence.cached, sequence.cached + room)
     wanted = "last" if len(ids) == sequence.left else "none"
     if sequence.request.prompt_logprobs and not sequence.generated:
         wanted = "all"

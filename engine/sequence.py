@@ -90,12 +90,17 @@ class Sequence:
             cache.fork(reader.row, self.row, reader.cached)
             self.cached = reader.cached
 
-    def pending(self, most: int) -> tuple[int, ...]:
-        """The first ids that aren't cached yet, so many at most."""
-        prompt, stop = self.request.ids, self.cached + most
-        if self.cached >= len(prompt):
-            return tuple(self.generated[self.cached - len(prompt) : stop - len(prompt)])
-        return (*prompt[self.cached : stop], *self.generated[: max(0, stop - len(prompt))])
+    def ids(self, begin: int, stop: int) -> tuple[int, ...]:
+        """Prompt and generated tokens from position `begin` on, up to `stop` or the text's end."""
+        prompt = self.request.ids
+        own = self.generated[max(0, begin - len(prompt)) : max(0, stop - len(prompt))]
+        return (*prompt[begin:stop], *own)
+
+    def room(self, context: int) -> int:
+        """How many more tokens it may get."""
+        most = self.request.max_new
+        left = context - self.length
+        return left if most is None else min(left, most - len(self.generated))
 
     def draw(self, ahead: Ids[int] = ()) -> Draw:
         """Whose turn it is after the text so far and `ahead`."""

@@ -14,13 +14,14 @@ from .. import InputError, ModelError, UsageError
 from ..tokenizer.stream import TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, memory_errors
-from .loop import Emission, Loop
+from .loop import CHUNK, Emission, Loop
 from .machine import peak_memory
 from .matrix import Placement
 from .model.decoder import Decoder
 from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
+from .speculate import DRAFTED, LookupDrafter, ModelDrafter, Speculation, step_bytes
 from .stop import StopMatcher
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
@@ -88,6 +89,7 @@ class Session:
         self.spec = checkpoint.spec
         self._decoder = decoder
         self._runner: Runner = decoder
+        self._speculation: Speculation | None = None
         self._load_s = load_s
 
     @classmethod
@@ -183,6 +185,25 @@ class Session:
         tail = tuple(ids[len(ids) - keep + len(head) :])
         return head + tail, len(ids) - len(head) - len(tail)
 
+    def look_up(self, count: int) -> None:
+        """From now on guess up to `count` tokens ahead from what a text has said before.
+
+        Texts stay what they are; see `Speculation`. 0 turns it off.
+        """
+        self._speculation = Speculation(LookupDrafter, count) if count else None
+
+    def draft_with(self, draft: Session) -> None:
+        """From now on guess tokens ahead by asking a smaller model.
+
+        Raises `ModelError` where that model's vocabulary isn't this one's.
+        """
+        _check_vocabulary(self, draft)
+        context = min(draft.context, self.context)
+        cost = _step_bytes(draft) / _step_bytes(self)
+        self._speculation = Speculation(
+            lambda: ModelDrafter(draft.runner, context, CHUNK, cost), DRAFTED
+        )
+
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
         return self.generate_many([request])
@@ -194,7 +215,7 @@ class Session:
         for how sums are rounded.
         """
         timings = Timings(load_s=self._load_s)
-        loop = Loop(self._runner, requests, self.context, timings)
+        loop = Loop(self._runner, requests, self.context, timings, speculation=self._speculation)
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
 
     def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
@@ -276,3 +297,22 @@ def _check_quant(checkpoint: Checkpoint, asked: Quant | None) -> None:
             f"`{checkpoint.folder}` is quantized to {stored.quant} already, not to {asked}",
             hint="name the checkpoint that it was made from",
         )
+
+
+def _check_vocabulary(session: Session, draft: Session) -> None:
+    """Raise `ModelError` unless an id means the same to both."""
+    refusal = f"`{draft.card.path}` can't draft for `{session.card.path}`: "
+    sizes = draft.spec.vocab, session.spec.vocab
+    if sizes[0] != sizes[1]:
+        raise ModelError(f"{refusal}it has {sizes[0]:,} ids, not {sizes[1]:,}")
+    if draft.tokenizer is None or session.tokenizer is None:
+        return
+    for id in range(sizes[0]):
+        pieces = draft.tokenizer.piece(id), session.tokenizer.piece(id)
+        if pieces[0] != pieces[1]:
+            raise ModelError(f"{refusal}id {id} is `{pieces[0]}` there and `{pieces[1]}` here")
+
+
+def _step_bytes(session: Session) -> float:
+    widths = {None: session.decoder.dtype.itemsize, "int8": 1, "int4": 0.5}
+    return step_bytes(session.spec, session.card.parameters, widths[session.card.quant])

@@ -46,9 +46,10 @@ class Segment:
 class Piece:
     """The next tokens of one sequence: `ids` at positions from `begin` on, into cache row `row`.
 
-    `extent` is how long the text is known to be, at least up to these tokens: a prompt's whole
-    length even where it is fed in pieces, so that a rope that depends on length doesn't depend on
-    the pieces. `logits` says after which of the tokens they are wanted.
+    `extent` is how long the text is known to be: a prompt's whole length even where it is fed in
+    pieces, so that a rope that depends on length doesn't depend on the pieces. Tokens beyond are
+    guesses, each of which knows the text up to itself. `logits` says after which of the tokens they
+    are wanted.
     """
 
     row: int
@@ -98,7 +99,7 @@ class Step:
                 segments[-1] = joined
             ids.extend(piece.ids)
             positions.extend(range(piece.begin, length))
-            extents.extend([max(piece.extent, length)] * width)
+            extents.extend(max(piece.extent, place + 1) for place in range(piece.begin, length))
             count = {"none": 0, "last": 1, "all": width}[piece.logits]
             wanted.extend(range(len(ids) - count, len(ids)))
         return cls(

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from ... import ModelError
 from ..device import to_host
 from ..request import Sampling
 from . import penalties, rules
@@ -38,6 +39,17 @@ class Draw:
     position: int
     recent: Sequence[int] = ()
     barred: frozenset[int] = frozenset()
+
+
+def checked(logits: Tensor) -> Tensor:
+    """The same logits. Raises `ModelError` if they turn out not to be numbers."""
+    if not bool(logits.sum().isfinite()):
+        raise ModelError(
+            "the model's logits are not numbers (NaN or infinite): its weights are damaged, "
+            "or too large for its dtype",
+            hint="try --dtype float32; if that doesn't help, download the weights again",
+        )
+    return logits
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:

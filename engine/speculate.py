@@ -1,0 +1,226 @@
+"""Guessing how a text goes on, so that one step can check several tokens.
+
+Speculative decoding (Leviathan et al. 2022, arXiv:2211.17192), and with a text's own n-grams
+prompt lookup decoding (Saxena 2023). A guess never changes a text: at each place the model chooses
+as it would have without one, and a guess counts as far as it is what was chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Sequence as Ids
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from .cache.static import StaticCache
+from .runner import Runner
+from .sampling.sampler import checked, choose
+from .sequence import Sequence
+from .spec import ExpertsSpec, ModelSpec
+from .step import Piece, Step
+
+SIZES = (3, 2)
+"""How many of a text's last tokens are looked up in what stands before; the first match counts."""
+
+DRAFTED = 8
+"""Tokens that a draft model guesses at once, at most."""
+
+FIRST, FEWEST = 4, 2
+"""Tokens of a text's first guess, and of one after a failure."""
+
+CHECK, TOKEN = 0.25, 0.05
+"""What checking a guess costs and what each of its tokens adds, in plain steps: as measured on two
+processors, rounded up (benchmarks/speculation.py)."""
+
+LOSS = 0.04
+"""Plain steps a token that guesses may cost for nothing: whoever has lost more rests as long."""
+
+CREDIT = 4.0
+"""Plain steps won that may be lost again before guesses rest."""
+
+REST = (8, 256)
+"""Tokens without a guess after a first failure and, doubling, after many."""
+
+ROWS = 4
+"""More texts than that at once, and there is no guessing: their steps are busy enough."""
+
+LAYER_BYTES = 6 << 20
+"""Bytes of weights that could be read while a layer's operations are called."""
+
+
+class Drafter(Protocol):
+    """Guesses how one text goes on."""
+
+    cost: float
+    """What a guessed token takes, in plain steps of the model that checks it."""
+
+    def propose(self, sequence: Sequence, count: int) -> Ids[int]:
+        """Ids that may follow the text so far, `count` at most."""
+        ...
+
+
+class LookupDrafter:
+    """Guesses that a text goes on as it did the last time that it said what it says now.
+
+    >>> drafter = LookupDrafter()
+    >>> drafter.propose(Sequence(Request((1, 2, 3, 4, 5, 1, 2, 3))), 3)
+    [4, 5, 1]
+    """
+
+    cost = 0.0
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._following: dict[tuple[int, ...], int] = {}
+
+    def propose(self, sequence: Sequence, count: int) -> list[int]:
+        """See `Drafter`. Where the text ends too soon, what is copied from it starts over."""
+        ids = self._ids
+        for id in sequence.ids(len(ids), sequence.length):
+            # The last n-gram is entered only now, so that it never finds itself.
+            for size in SIZES:
+                if len(ids) >= size:
+                    self._following[tuple(ids[-size:])] = len(ids)
+            ids.append(id)
+        for size in SIZES:
+            begin = self._following.get(tuple(ids[-size:]))
+            if begin is not None:
+                return [ids[begin + place % (len(ids) - begin)] for place in range(count)]
+        return []
+
+
+class ModelDrafter:
+    """Guesses what a smaller model of the same vocabulary would say.
+
+    It draws by the rules and the random numbers of the text itself: where both models are of one
+    mind, they choose alike at any temperature.
+    """
+
+    def __init__(self, runner: Runner, context: int, chunk: int, cost: float) -> None:
+        self.cost = cost
+        self._runner = runner
+        self._context = context
+        self._chunk = chunk
+        self._cache = StaticCache(runner.spec, 1, context, chunk, runner.dtype, runner.device)
+        self._read: list[int] = []  # what is cached: a text and perhaps a wrong guess
+        self._sure = 0  # of which so many are the text
+
+    def propose(self, sequence: Sequence, count: int) -> list[int]:
+        """See `Drafter`. Beyond the end of its own context the model is silent."""
+        count = min(count, self._context - sequence.length)
+        if count < 1:
+            return []
+        later = sequence.ids(self._sure, len(self._read))
+        pairs = zip(self._read[self._sure :], later, strict=False)
+        wrong = next((n for n, (own, id) in enumerate(pairs) if own != id), len(later))
+        del self._read[self._sure + wrong :]
+        self._sure = sequence.length
+        guess: list[int] = []
+        ids = sequence.ids(len(self._read), sequence.length)
+        while True:
+            logits = self._feed(ids)
+            guess.extend(choose(logits, [sequence.draw(guess)]))
+            if len(guess) == count:
+                return guess
+            ids = guess[-1:]
+
+    def _feed(self, ids: Ids[int]) -> Tensor:
+        """The logits after the text so far and `ids`, [1, V]."""
+        logits: Tensor | None = None
+        extent = len(self._read) + len(ids)
+        for first in range(0, len(ids), self._chunk):
+            piece = Piece(0, len(self._read), ids[first : first + self._chunk], extent)
+            self._read.extend(piece.ids)
+            self._cache.reserve(0, len(self._read))
+            logits = self._runner(Step.of([piece], self._runner.device), self._cache)
+        assert logits is not None, "a text always ends in a token that isn't read yet"
+        return checked(logits)
+
+
+class Pace:
+    """How much of a text to guess: more where guesses come true, ever less often where they don't.
+
+    It counts what guesses have won and cost, in plain steps, as they are reckoned to: no clock is
+    asked, so that the same text is guessed in the same way on every machine.
+    """
+
+    def __init__(self, most: int, cost: float) -> None:
+        self._most = most
+        self._cost = TOKEN + cost
+        self._length = min(FIRST, most)
+        self._balance = 0.0
+        self._pause = REST[0]
+        self._rest = 0
+
+    def next(self) -> int:
+        """How many tokens to guess before the next step."""
+        if self._rest == 0:
+            return self._length
+        self._rest -= 1
+        return 0
+
+    def learn(self, guessed: int, right: int, rows: int = 1) -> None:
+        """Take note of what became of a guess, made in a step of so many rows.
+
+        All rows wait for a step, while what it wins is one row's.
+        """
+        won = right - CHECK - self._cost * guessed * rows
+        self._balance = min(CREDIT, self._balance + won)
+        self._length = min(self._most, 2 * right if right == guessed else max(FEWEST, right + 1))
+        if self._balance < 0:
+            self._rest = max(self._pause, math.ceil(-self._balance / LOSS))
+            self._pause = min(2 * self._pause, REST[1])
+            self._balance = 0.0
+        elif self._balance >= 1:
+            self._pause = REST[0]
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """How texts are guessed: by a drafter of their own each, and so many tokens at most."""
+
+    make: Callable[[], Drafter]
+    most: int
+
+
+class Guesser:
+    """Guesses for the texts under way, at a pace of their own each."""
+
+    def __init__(self, speculation: Speculation) -> None:
+        self._speculation = speculation
+        self._texts: dict[Sequence, tuple[Drafter, Pace]] = {}
+
+    def guess(self, sequence: Sequence, room: int) -> tuple[int, ...]:
+        """Ids that may follow the text so far, up to `room`."""
+        if sequence not in self._texts:
+            drafter = self._speculation.make()
+            self._texts[sequence] = (drafter, Pace(self._speculation.most, drafter.cost))
+        drafter, pace = self._texts[sequence]
+        count = min(pace.next(), room)
+        return tuple(drafter.propose(sequence, count)) if count > 0 else ()
+
+    def learn(self, sequence: Sequence, guessed: int, right: int, rows: int) -> None:
+        """Take note of what became of a guess; see `Pace`."""
+        if guessed:
+            self._texts[sequence][1].learn(guessed, right, rows)
+        if sequence.finish is not None:
+            self._texts.pop(sequence, None)
+
+
+def step_bytes(spec: ModelSpec, parameters: int, width: float) -> float:
+    """What a plain step of a model costs, in bytes read: those of its weights, and its calls.
+
+    `width` is the bytes of a number. Experts that aren't chosen and a table of which one row is
+    read don't count.
+    """
+    for layer in spec.layers:
+        if isinstance(layer.feed, ExpertsSpec):
+            feed = layer.feed
+            matrices = 3 if feed.expert.gated else 2
+            parameters -= (feed.count - feed.active) * matrices * feed.expert.width * spec.hidden
+    if not spec.tied:
+        parameters -= spec.vocab * (spec.embed_width or spec.hidden)
+    return parameters * width + len(spec.layers) * LAYER_BYTES
