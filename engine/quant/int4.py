@@ -107,9 +107,8 @@ class Int4Weight:
         """Bytes of codes, scales and zeros."""
         return sum(part.nbytes for part in self.parts().values())
 
-    def hold(self, streamed: bool) -> Matrix:
-        """The fastest form there is here; `streamed` says that products read it from memory."""
-        del streamed
+    def hold(self) -> Matrix:
+        """The fastest form there is here."""
         panel = kernel_panel() if self.codes.device.type == "cpu" else None
         return PlainInt4(self) if panel is None else PackedInt4(self, panel)
 

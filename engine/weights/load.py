@@ -137,7 +137,7 @@ class WeightReader:
             weight, own_places = self.quantized(name, width, inputs)
             weights.append(weight)
             places += own_places
-        held = join(weights).hold(self.placement.streamed)
+        held = join(weights).hold()
         if len(weights) > 1 or not holds_as_read(held):
             for shard, entry in places:
                 shard.forget(entry)
