@@ -15,7 +15,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from .. import InputError, ModelError, OutOfMemoryError
+from .. import InputError, OutOfMemoryError
 from .cache.static import StaticCache
 from .cost import Cost, held_bytes
 from .device import memory_errors
@@ -30,7 +30,7 @@ from .machine import (
 from .quant.kinds import Quant
 from .request import Sampling
 from .runner import Compiled, Runner
-from .sampling.sampler import Draw, choose
+from .sampling.sampler import Draw, checked, choose
 from .session import ModelCard, Session
 from .step import Piece, Step
 
@@ -344,10 +344,7 @@ class Texts:
 
     def _run(self, pieces: list[Piece]) -> Tensor:
         """A step as generation runs it, with its look at whether the logits are numbers."""
-        logits = self._runner(Step.of(pieces, self.device), self._cache)
-        if not bool(logits.sum().isfinite()):
-            raise ModelError("the model's logits are not numbers (NaN or infinite)")
-        return logits
+        return checked(self._runner(Step.of(pieces, self.device), self._cache))
 
     def span(self, row: int, begin: int, end: int) -> list[int]:
         """The random ids of some of a row's places, whatever is cached there."""

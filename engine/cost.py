@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .cache.static import slot_bytes
 from .facts import active_parameters
 from .matrix import Matrix, Plain
 from .model.decoder import Decoder
@@ -34,11 +35,23 @@ class Cost:
         return self.weight_bytes + self.cache_bytes
 
     @classmethod
-    def of(cls, decoder: Decoder, rows: int, depth: int, prompt: int, tokens: int) -> Cost:
-        """Of `rows` prompts of `prompt` tokens behind `depth`, each continued by `tokens`."""
+    def of(
+        cls,
+        decoder: Decoder,
+        rows: int,
+        depth: int,
+        prompt: int,
+        tokens: int,
+        stored: torch.dtype | None = None,
+    ) -> Cost:
+        """Of `rows` prompts of `prompt` tokens behind `depth`, each continued by `tokens`.
+
+        `stored` is the dtype of what is cached, None: the model's.
+        """
+        stored = stored or decoder.dtype
         return cls(
             weight_bytes(decoder, rows),
-            rows * cache_bytes_read(decoder.spec, depth + prompt, tokens, decoder.dtype.itemsize),
+            rows * cache_bytes_read(decoder.spec, depth + prompt, tokens, stored),
             rows * prompt_flops(decoder.spec, depth, prompt),
         )
 
@@ -86,16 +99,13 @@ def _bytes_within(part: Any, rows: int) -> float:
     return experts + sum(_bytes_within(one, rows) for one in inside.values())
 
 
-def cache_bytes_read(spec: ModelSpec, begin: int, tokens: int, width: int) -> float:
+def cache_bytes_read(spec: ModelSpec, begin: int, tokens: int, stored: torch.dtype) -> float:
     """Bytes of keys and values that a row's decode step reads, on average over `tokens` steps.
 
-    Before the first of them `begin` tokens are cached, in numbers of `width` bytes.
+    Before the first of them `begin` tokens are cached, in `stored` numbers.
     """
-    total = 0
-    for layer in spec.layers:
-        mixer = layer.mixer
-        keys = _keys_seen(mixer, begin, tokens)
-        total += keys * mixer.kv_heads * (mixer.key_width + mixer.value_width) * width
+    mixers = [layer.mixer for layer in spec.layers]
+    total = sum(_keys_seen(mixer, begin, tokens) * slot_bytes(mixer, stored) for mixer in mixers)
     return total / max(tokens, 1)
 
 

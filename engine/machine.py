@@ -50,7 +50,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, quant: Quant | None = 
         weight = some.repeat(times, 1)
         matrix = Placement.of(device, dtype, weight.nbytes).hold(weight)
     else:
-        matrix = join([KINDS[quant].quantize(some)] * times).hold(True)
+        matrix = join([KINDS[quant].quantize(some)] * times).hold()
     x = some.repeat(-(-rows // len(some)), 1)[:rows]
     with torch.inference_mode():
         # Reading one number waits for a device to be done.

@@ -189,6 +189,19 @@ def test_a_point_beyond_the_context_is_refused_before_anything_runs(
     fails(done, 4, "a depth of 501, a prompt of 8 and 4 tokens: together 513", "context has 512")
 
 
+def test_memory_that_ends_costs_one_row_and_is_exit_5(run_lmtool: Run, folder: Path) -> None:
+    sizes = ("-b", "1,100000000000,2", "-p", "4", "-n", "2")
+    done = run_lmtool("bench", "-m", folder, *sizes, *QUICK, "--json", "-q")
+    assert done.returncode == 5
+    first, second, third = json.loads(done.stdout)
+    assert (first["error"], third["error"]) == (None, None)
+    assert third["decode"]["tokens_per_s"]["median"] > 0
+    assert "out of memory while measuring batch 100000000000" in second["error"]
+    assert (second["prefill"], second["decode"], second["repeats"]) == (None, None, [])
+    assert done.stderr.decode().count("\n") == 1
+    assert done.stderr.startswith(b"error: out of memory while measuring batch 100000000000")
+
+
 def test_a_missing_model_is_the_usual_error(run_lmtool: Run) -> None:
     fails(run_lmtool("bench", "-m", "./nothing"), 3, "no such file or folder: `./nothing`")
 

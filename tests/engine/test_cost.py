@@ -73,14 +73,20 @@ def test_cache_bytes_are_the_mean_over_steps(
 ) -> None:
     spec = opened(tmp_path, "Llama").decoder.spec
     expected = keys * LAYERS * GROUPS * 2 * WIDTH * 2
-    assert cache_bytes_read(spec, begin, tokens, 2) == expected
+    assert cache_bytes_read(spec, begin, tokens, torch.bfloat16) == expected
+
+
+def test_codes_are_read_with_their_scales(tmp_path: Path) -> None:
+    spec = opened(tmp_path, "Llama").decoder.spec
+    each = LAYERS * GROUPS * 2 * (WIDTH + 4)  # a float32 for each head of 8
+    assert cache_bytes_read(spec, 10, 1, torch.int8) == 11 * each
 
 
 def test_a_window_bounds_what_is_read(tmp_path: Path) -> None:
     spec = opened(tmp_path, "Mistral", sliding_window=9, head_dim=WIDTH).decoder.spec
     each = LAYERS * GROUPS * 2 * WIDTH * 4
-    assert cache_bytes_read(spec, 100, 5, 4) == 9 * each
-    assert cache_bytes_read(spec, 6, 4, 4) == (7 + 8 + 9 + 9) / 4 * each
+    assert cache_bytes_read(spec, 100, 5, torch.float32) == 9 * each
+    assert cache_bytes_read(spec, 6, 4, torch.float32) == (7 + 8 + 9 + 9) / 4 * each
 
 
 def test_rows_add_up(tmp_path: Path) -> None:
