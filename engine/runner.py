@@ -87,7 +87,7 @@ class Replayed:
 
     def __call__(self, step: Step, cache: StaticCache) -> Tensor:
         """See `Runner`."""
-        if len(step.extents) != 1:
+        if len(step.extents) != 1 or cache.dtype != self.dtype:
             return self._decoder(step, cache)
         held = max(FEWEST, 1 << (step.longest - 1).bit_length())
         for rotary in self._decoder.rotaries.values():

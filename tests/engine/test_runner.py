@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lmtool import UsageError
 from lmtool.engine import runner as runners
+from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.matrix import Placement
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.runner import Compiled, Replayed, Runner, check_compiler
@@ -49,6 +50,17 @@ def test_records_follow_a_growing_cache(
     wanted = logits_of(loaded.decoder, loaded, ids, 10)
     got = logits_of(Replayed(loaded.decoder), loaded, ids, 10)
     torch.testing.assert_close(got.log_softmax(-1), wanted.log_softmax(-1), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
+def test_a_cache_of_another_dtype_runs_as_it_is(tmp_path: Path, dtype: torch.dtype) -> None:
+    loaded = Loaded.open(Case("plain", "Llama").save(tmp_path))
+    answers: list[Tensor] = []
+    for run in (loaded.decoder, Replayed(loaded.decoder)):
+        cache = StaticCache(loaded.decoder.spec, 1, 64, 64, dtype, CPU)
+        steps = [Step.of([Piece(0, n, [n], 20)], CPU) for n in range(20)]
+        answers.append(torch.cat([run(step, cache) for step in steps]))
+    assert torch.equal(*answers)
 
 
 @needs_compiler
