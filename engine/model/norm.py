@@ -60,4 +60,5 @@ class Norm:
 def _length(x: Tensor) -> Tensor:
     """|x| over the last axis, float32 [..., 1]."""
     norm = torch.linalg.vector_norm  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    length: Tensor = norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return length
