@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -255,7 +256,8 @@ def test_ending_early_keeps_the_file_beside(
     process = start(lmtool_environ, *arguments, cwd=tmp_path)
     assert process.stderr is not None
     process.stderr.readline()
-    process.stderr.readline()  # now it measures
+    process.stderr.readline()
+    time.sleep(1)  # now it measures
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
