@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -60,5 +61,4 @@ class Norm:
 def _length(x: Tensor) -> Tensor:
     """|x| over the last axis, float32 [..., 1]."""
     norm = torch.linalg.vector_norm  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    length: Tensor = norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    return length
+    return cast("Tensor", norm(x, dim=-1, keepdim=True, dtype=torch.float32))
