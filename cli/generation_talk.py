@@ -37,7 +37,7 @@ def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answ
 
 
 def tell_timings(terminal: Terminal, timings: Timings) -> None:
-    """For --timings: a line each for loading, prefill, decoding, the first token, and memory."""
+    """For --timings: a line each for loading, prefill, decoding, guesses, first token, memory."""
     terminal.note(f"load: {timings.load_s:.2f} s")
     parts = (
         ("prefill", timings.prompt_tokens, timings.prefill_s, timings.prefill_tokens_per_s),
@@ -46,6 +46,8 @@ def tell_timings(terminal: Terminal, timings: Timings) -> None:
     for name, count, seconds, rate in parts:
         speed = "" if rate is None else f", {rate:.1f} tokens/s"
         terminal.note(f"{name}: {count} tokens in {seconds:.2f} s{speed}")
+    if timings.guessed is not None:
+        terminal.note(f"guessed ahead: {timings.guessed} tokens, {timings.right} of them right")
     if timings.first_token_s is not None:
         terminal.note(f"first token: {timings.first_token_s:.2f} s after loading")
     if timings.peak_bytes is not None:

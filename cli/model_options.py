@@ -76,3 +76,25 @@ class ModelSettings(WhichModel):
         default=False,
         help="Decode by compiled code: faster, after tens of seconds of compiling.",
     )
+
+
+@dataclass(frozen=True)
+class GuessSettings:
+    """How tokens are guessed ahead, to be checked several at once. No guess changes the text."""
+
+    panel: ClassVar[str] = "Guessing ahead (the text stays the same)"
+
+    draft_model: Setting[str | None] = setting(
+        "--draft-model",
+        kind=Text(),
+        default=None,
+        metavar="PATH",
+        help="Guess as this smaller model of the same vocabulary would go on.",
+    )
+    lookup: Setting[int] = setting(
+        "--lookup",
+        kind=Whole(0, 64),
+        default=0,
+        metavar="N",
+        help="Guess up to N tokens as the text went on where it said the same before; 0 is off.",
+    )

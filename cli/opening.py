@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .model_options import ModelSettings
+from .model_options import GuessSettings, ModelSettings
 from .signals import nothing_open
 
 if TYPE_CHECKING:
@@ -27,3 +27,19 @@ def open_session(model: ModelSettings) -> Session:
         quant=None if quant == "none" else quant,
         compiled=model.compile.value,
     )
+
+
+def open_draft(session: Session, model: ModelSettings, guess: GuessSettings) -> None:
+    """Let `session` guess ahead as the options ask, with a draft model held as `model` is."""
+    draft = None
+    if guess.draft_model.value is not None:
+        with nothing_open():
+            from ..engine.session import Session
+            from ..tokenizer.locate import locate
+
+        draft = Session.load(
+            locate(guess.draft_model.value, model.offline.value),
+            device=model.device.value,
+            dtype=model.dtype.value,
+        )
+    session.speculate(guess.lookup.value, draft)

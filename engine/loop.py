@@ -18,7 +18,7 @@ from .sampling.sampler import checked, choose
 from .scheduler import Part, Scheduler
 from .sequence import Sequence
 from .speculate import ROWS as GUESSED_ROWS
-from .speculate import Guesser, Speculation
+from .speculate import Guesser, Way
 from .step import Step
 
 CHUNK = 512
@@ -48,7 +48,8 @@ class Loop:
     """Runs requests side by side: each step takes every text one token or piece of prompt further.
 
     Texts come and go at every step; what a text says doesn't depend on who runs beside it.
-    `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
+    Where there are `ways` to guess, steps check several tokens of a text at once, and it stays the
+    same. `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Loop:
         timings: Timings,
         rows: int = ROWS,
         chunk: int = CHUNK,
-        speculation: Speculation | None = None,
+        ways: Many[Way] = (),
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
@@ -69,7 +70,7 @@ class Loop:
         self._context = context
         self._timings = timings
         self._chunk = chunk
-        self._guesser = Guesser(speculation) if speculation else None
+        self._guesser = Guesser(ways) if ways else None
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -204,7 +205,7 @@ class Loop:
         if self._guesser is None:
             return
         for (sequence, guess), run in zip(turns, runs, strict=True):
-            self._timings.guessed += len(guess)
+            self._timings.guessed = (self._timings.guessed or 0) + len(guess)
             self._timings.right += len(run) - 1
             self._guesser.learn(sequence, len(guess), len(run) - 1, len(turns))
 

@@ -107,7 +107,7 @@ class Timings:
 
     `first_token_s` is from the beginning of generation, the model loaded, to its first token.
     `peak_bytes` is filled in the end, and counts from the process's start. Of the tokens `guessed`
-    ahead by speculation, `right` ones came true.
+    ahead, None if nobody tried to, `right` ones came true.
     """
 
     load_s: float = 0.0
@@ -117,7 +117,7 @@ class Timings:
     decoded_tokens: int = 0
     first_token_s: float | None = None
     peak_bytes: int | None = None
-    guessed: int = 0
+    guessed: int | None = None
     right: int = 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from .model.decoder import Decoder
 from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
-from .speculate import DRAFTED, LookupDrafter, ModelDrafter, Speculation, step_bytes
+from .speculate import DRAFTED, LookupDrafter, ModelDrafter, Way, step_bytes
 from .stop import StopMatcher
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
@@ -89,7 +90,7 @@ class Session:
         self.spec = checkpoint.spec
         self._decoder = decoder
         self._runner: Runner = decoder
-        self._speculation: Speculation | None = None
+        self._ways: list[Way] = []
         self._load_s = load_s
 
     @classmethod
@@ -140,6 +141,7 @@ class Session:
         length = _context(checkpoint, context)
         session = cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
         session._runner = find_runner(decoder, compiled)
+        gc.freeze()  # or every token would pay for looking through all that was imported
         return session
 
     @property
@@ -185,24 +187,19 @@ class Session:
         tail = tuple(ids[len(ids) - keep + len(head) :])
         return head + tail, len(ids) - len(head) - len(tail)
 
-    def look_up(self, count: int) -> None:
-        """From now on guess up to `count` tokens ahead from what a text has said before.
+    def speculate(self, lookup: int = 0, draft: Session | None = None) -> None:
+        """From now on guess ahead, which changes no text: it can make fewer steps of it.
 
-        Texts stay what they are; see `Speculation`. 0 turns it off.
+        Guesses are up to `lookup` tokens of what the text said before, or else what a smaller
+        model, `draft`, would say. Raises `ModelError` where that has another vocabulary.
         """
-        self._speculation = Speculation(LookupDrafter, count) if count else None
-
-    def draft_with(self, draft: Session) -> None:
-        """From now on guess tokens ahead by asking a smaller model.
-
-        Raises `ModelError` where that model's vocabulary isn't this one's.
-        """
-        _check_vocabulary(self, draft)
-        context = min(draft.context, self.context)
-        cost = _step_bytes(draft) / _step_bytes(self)
-        self._speculation = Speculation(
-            lambda: ModelDrafter(draft.runner, context, CHUNK, cost), DRAFTED
-        )
+        self._ways = [Way(LookupDrafter, lookup)] if lookup else []
+        if draft is not None:
+            _check_vocabulary(self, draft)
+            context, cost = min(draft.context, self.context), _step_bytes(draft) / _step_bytes(self)
+            runner = draft.runner
+            self._load_s += draft._load_s
+            self._ways.append(Way(lambda: ModelDrafter(runner, context, CHUNK, cost), DRAFTED))
 
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
@@ -215,7 +212,7 @@ class Session:
         for how sums are rounded.
         """
         timings = Timings(load_s=self._load_s)
-        loop = Loop(self._runner, requests, self.context, timings, speculation=self._speculation)
+        loop = Loop(self._runner, requests, self.context, timings, ways=self._ways)
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
 
     def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:

@@ -179,35 +179,44 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Speculation:
-    """How texts are guessed: by a drafter of their own each, and so many tokens at most."""
+class Way:
+    """A way to guess: each text gets a drafter of its own, asked for `most` tokens at most."""
 
     make: Callable[[], Drafter]
     most: int
 
 
 class Guesser:
-    """Guesses for the texts under way, at a pace of their own each."""
+    """Guesses for the texts under way: of several ways, the first that has something to say.
 
-    def __init__(self, speculation: Speculation) -> None:
-        self._speculation = speculation
-        self._texts: dict[Sequence, tuple[Drafter, Pace]] = {}
+    Each way has a pace of its own in each text.
+    """
+
+    def __init__(self, ways: Ids[Way]) -> None:
+        self._ways = ways
+        self._texts: dict[Sequence, list[tuple[Drafter, Pace]]] = {}
+        self._guessed: dict[Sequence, Pace] = {}
 
     def guess(self, sequence: Sequence, room: int) -> tuple[int, ...]:
         """Ids that may follow the text so far, up to `room`."""
         if sequence not in self._texts:
-            drafter = self._speculation.make()
-            self._texts[sequence] = (drafter, Pace(self._speculation.most, drafter.cost))
-        drafter, pace = self._texts[sequence]
-        count = min(pace.next(), room)
-        return tuple(drafter.propose(sequence, count)) if count > 0 else ()
+            drafters = [(way.make(), way.most) for way in self._ways]
+            self._texts[sequence] = [(one, Pace(most, one.cost)) for one, most in drafters]
+        for drafter, pace in self._texts[sequence]:
+            count = min(pace.next(), room)
+            guess = tuple(drafter.propose(sequence, count)) if count > 0 else ()
+            if guess:
+                self._guessed[sequence] = pace
+                return guess
+        return ()
 
     def learn(self, sequence: Sequence, guessed: int, right: int, rows: int) -> None:
         """Take note of what became of a guess; see `Pace`."""
         if guessed:
-            self._texts[sequence][1].learn(guessed, right, rows)
+            self._guessed[sequence].learn(guessed, right, rows)
         if sequence.finish is not None:
             self._texts.pop(sequence, None)
+            self._guessed.pop(sequence, None)
 
 
 def step_bytes(spec: ModelSpec, parameters: int, width: float) -> float:

@@ -9,8 +9,8 @@ from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..exits import Exit
 from ..generation_talk import tell_logprobs, tell_outcome, tell_settings, tell_timings
-from ..model_options import ModelSettings
-from ..opening import open_session
+from ..model_options import GuessSettings, ModelSettings
+from ..opening import open_draft, open_session
 from ..option_groups import (
     OutputOptions,
     PromptOptions,
@@ -48,6 +48,7 @@ class Job:
     sampling: SamplingSettings
     stops: StopSettings
     output: OutputOptions
+    guess: GuessSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -65,6 +66,7 @@ def generate(
     sampling: SamplingSettings,
     stops: StopSettings,
     output: OutputOptions,
+    guess: GuessSettings,
     talk: TalkOptions,
 ) -> int:
     """Continue a prompt with a language model.
@@ -73,11 +75,12 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output)
+    job = Job(prompt, model, sampling, stops, output, guess)
     stop_texts = job.stop_texts()
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
         session = open_session(model)
+        open_draft(session, model, guess)
         asked = _encode(session, job, pending, terminal)
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)
@@ -125,7 +128,7 @@ def _describer(
         seed=chosen.seed.value,
         timings=generation.timings,
         card=session.card,
-        settings=listed(job.model, job.prompt, chosen, job.stops, job.output),
+        settings=listed(job.model, job.guess, job.prompt, chosen, job.stops, job.output),
         has_text=session.tokenizer is not None,
         token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
         echo=job.output.echo.value,

@@ -29,10 +29,11 @@ from lmtool.engine.speculate import (
     ROWS,
     TOKEN,
     Drafter,
+    Guesser,
     LookupDrafter,
     ModelDrafter,
     Pace,
-    Speculation,
+    Way,
     step_bytes,
 )
 from lmtool.engine.step import Piece, Step
@@ -60,8 +61,8 @@ class Scripted:
         return guess
 
 
-def guessed(drafter: Drafter, most: int = 8) -> Speculation:
-    return Speculation(lambda: drafter, most)
+def guessed(drafter: Drafter, most: int = 8) -> Way:
+    return Way(lambda: drafter, most)
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -78,22 +79,24 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @st.composite
-def speculations(draw: st.DrawFn) -> Any:
+def several_ways(draw: st.DrawFn) -> Any:
     """Ways to guess, made from the decoder and what it says without."""
-    kind = draw(st.sampled_from(("lookup", "model", "other model", "script")))
+    kinds = draw(
+        st.lists(st.sampled_from(("lookup", "model", "other model", "script")), max_size=3)
+    )
     most = draw(st.integers(1, 6))
     noise = draw(st.lists(st.booleans(), min_size=LONGEST, max_size=LONGEST))
 
-    def make(decoder: Decoder, spec: ModelSpec, text: Sequence[int]) -> Speculation:
+    def way(kind: str, decoder: Decoder, spec: ModelSpec, text: Sequence[int]) -> Way:
         if kind == "lookup":
-            return Speculation(LookupDrafter, most)
+            return Way(LookupDrafter, most)
         if kind == "script":
             script = [(id + wrong) % VOCAB for id, wrong in zip(text, noise, strict=False)]
-            return Speculation(lambda: Scripted(script), most)
+            return Way(lambda: Scripted(script), most)
         other = decoder if kind == "model" else Decoder(spec, RandomSource(5))
-        return Speculation(lambda: ModelDrafter(other, LONGEST - 3, 4, 0.1), most)
+        return Way(lambda: ModelDrafter(other, LONGEST - 3, 4, 0.1), most)
 
-    return make
+    return lambda *known: [way(kind, *known) for kind in kinds]
 
 
 @thorough
@@ -101,7 +104,7 @@ def speculations(draw: st.DrawFn) -> Any:
     models(),
     st.integers(0, 2**31),
     st.lists(requests, min_size=1, max_size=4),
-    speculations(),
+    several_ways(),
     st.integers(2, 7),
 )
 def test_texts_are_the_same_with_any_guesses(
@@ -110,14 +113,14 @@ def test_texts_are_the_same_with_any_guesses(
     decoder = Decoder(spec, RandomSource(seed))
     wanted = said(Loop(decoder, asked, LONGEST, Timings(), chunk=chunk))
     text = ids_of(wanted.get((0, 0), []))
-    speculation = speculate(decoder, spec, text)
+    ways = speculate(decoder, spec, text)
     timings = Timings()
-    loop = Loop(decoder, asked, LONGEST, timings, 3, chunk, speculation)
+    loop = Loop(decoder, asked, LONGEST, timings, 3, chunk, ways)
     got = said(loop)
     assert got.keys() == wanted.keys()
     for key, emissions in got.items():
         assert_same(emissions, wanted[key])
-    assert timings.right <= timings.guessed
+    assert timings.right <= (timings.guessed or 0)
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +129,10 @@ def decoder() -> Decoder:
 
 
 def run(
-    decoder: Decoder, request: Request, speculation: Speculation | None = None
+    decoder: Decoder, request: Request, way: Way | None = None
 ) -> tuple[list[Emission], Timings]:
     timings = Timings()
-    texts = said(Loop(decoder, [request], 200, timings, speculation=speculation))
+    texts = said(Loop(decoder, [request], 200, timings, ways=[way] if way else []))
     return texts[0, 0], timings
 
 
@@ -192,7 +195,7 @@ def test_no_guess_leads_beyond_the_last_token(
     assert (ids_of(got), got[-1].sequence.finish) == (text[:17], "length")
     assert sum(widths) == 3 + 16
     drafter = Scripted(text)
-    texts = said(Loop(decoder, [REQUEST], 20, Timings(), speculation=guessed(drafter, most)))
+    texts = said(Loop(decoder, [REQUEST], 20, Timings(), ways=[guessed(drafter, most)]))
     assert ids_of(texts[0, 0]) == text[:17]
     assert texts[0, 0][-1].sequence.finish == "context"
 
@@ -200,7 +203,7 @@ def test_no_guess_leads_beyond_the_last_token(
 def test_whoever_listens_may_end_a_text_within_a_run(decoder: Decoder, text: list[int]) -> None:
     heard: list[int] = []
     timings = Timings()
-    loop = Loop(decoder, [REQUEST], 200, timings, speculation=guessed(Scripted(text)))
+    loop = Loop(decoder, [REQUEST], 200, timings, ways=[guessed(Scripted(text))])
     for emission in loop.run():
         assert emission.sequence.generated[-1] == emission.id
         heard.append(emission.id)
@@ -243,9 +246,9 @@ def test_no_guessing_in_a_crowd(decoder: Decoder, text: list[int]) -> None:
     for samples in (ROWS, ROWS + 1):
         timings = Timings()
         request = replace(REQUEST, samples=samples, max_new=9)
-        speculation = Speculation(lambda: Scripted(text), 8)
-        said(Loop(decoder, [request], 200, timings, speculation=speculation))
-        counts.append(timings.guessed)
+        way = Way(lambda: Scripted(text), 8)
+        said(Loop(decoder, [request], 200, timings, ways=[way]))
+        counts.append(timings.guessed or 0)
     assert counts[0] > 0
     assert counts[1] == 0
 
@@ -257,8 +260,8 @@ def test_samples_have_the_distribution_of_the_model(decoder: Decoder) -> None:
     request = Request((1, 2, 3), 3, Sampling(temperature=1.0, top_k=3, seed=11), samples=count)
     script = ids_of(run(decoder, replace(request, sampling=Sampling(), samples=1))[0])
     timings = Timings()
-    speculation = Speculation(lambda: Scripted(script), 4)
-    texts = said(Loop(decoder, [request], 200, timings, rows=3, speculation=speculation))
+    way = Way(lambda: Scripted(script), 4)
+    texts = said(Loop(decoder, [request], 200, timings, rows=3, ways=[way]))
     assert timings.right > count / 20
     found = Counter(tuple(ids_of(emissions)[:2]) for emissions in texts.values())
     expected = {
@@ -327,8 +330,8 @@ def test_a_model_that_drafts_for_itself_is_always_right(
 ) -> None:
     request = replace(REQUEST, sampling=sampling, stop=Stop(eos=frozenset({3}), min_tokens=100))
     wanted, _ = run(decoder, request)
-    speculation = Speculation(lambda: ModelDrafter(decoder, 200, 16, 0.01), 5)
-    got, timings = run(decoder, request, speculation)
+    way = Way(lambda: ModelDrafter(decoder, 200, 16, 0.01), 5)
+    got, timings = run(decoder, request, way)
     assert ids_of(got) == ids_of(wanted)
     assert timings.right == timings.guessed >= 70
 
@@ -378,7 +381,7 @@ def test_a_draft_model_is_silent_beyond_its_context(decoder: Decoder) -> None:
     for length in (6, 7, 9):
         assert ask(ModelDrafter(decoder, 6, 200, 0.1), range(length), 5) == []
     request = replace(REQUEST, max_new=20)
-    short = Speculation(lambda: ModelDrafter(decoder, 9, 4, 0.0), 5)
+    short = Way(lambda: ModelDrafter(decoder, 9, 4, 0.0), 5)
     got, timings = run(decoder, request, short)
     assert ids_of(got) == ids_of(run(decoder, request)[0])
     assert 0 < timings.guessed == timings.right <= 6
@@ -389,9 +392,9 @@ def test_a_draft_model_whose_logits_are_no_numbers(decoder: Decoder) -> None:
         def __call__(self, step: Step, cache: StaticCache) -> Tensor:
             return super().__call__(step, cache) * float("nan")
 
-    speculation = Speculation(lambda: ModelDrafter(Broken(decoder), 200, 4, 0.0), 5)
+    way = Way(lambda: ModelDrafter(Broken(decoder), 200, 4, 0.0), 5)
     with pytest.raises(ModelError, match="the model's logits are not numbers"):
-        run(decoder, REQUEST, speculation)
+        run(decoder, REQUEST, way)
 
 
 # The pace by itself.
@@ -467,3 +470,30 @@ def test_what_a_step_costs() -> None:
     assert step_bytes(spec, 1000, 2) - step_bytes(spec, 0, 2) == 2000
     untied = replace(spec, tied=False)
     assert step_bytes(spec, 0, 2) - step_bytes(untied, 0, 2) == 2 * spec.vocab * spec.hidden
+
+
+def test_of_several_ways_the_first_that_has_something_to_say(
+    decoder: Decoder, text: list[int]
+) -> None:
+    right = Scripted(text)
+    wrong = Scripted([(id + 1) % VOCAB for id in text])
+    silent = Scripted(())
+    ways = [guessed(silent), guessed(wrong), guessed(right)]
+    texts = said(Loop(decoder, [REQUEST], 200, Timings(), ways=ways))
+    assert ids_of(texts[0, 0]) == text
+    # Each at its own pace: while the second rests, the third goes on.
+    places = [[place for place, _ in drafter.guesses] for drafter in (silent, wrong, right)]
+    assert places[0] == sorted({*places[1], *places[2], *places[0]})
+    assert places[1][:1] == [1]
+    assert not set(places[1]) & set(places[2])
+    assert len(places[2]) > len(places[1])
+
+
+def test_nothing_is_kept_of_texts_that_have_ended(decoder: Decoder, text: list[int]) -> None:
+    guesser = Guesser([guessed(Scripted(text))])
+    one = Text(REQUEST)
+    assert guesser.guess(one, 8)
+    one.finish = "stop"
+    guesser.learn(one, 4, 4, 1)
+    assert not vars(guesser)["_texts"]
+    assert not vars(guesser)["_guessed"]

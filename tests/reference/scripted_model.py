@@ -105,6 +105,10 @@ class ScriptedSession:
             raise InputError(f"the prompt has {len(ids)} tokens, the context {self.context}")
         return tuple(ids[dropped:]), dropped
 
+    def speculate(self, lookup: int, draft: Any) -> None:
+        assert draft is None
+        self.lookup = lookup
+
     def generate(self, request: Any) -> Any:
         from lmtool.engine.request import PromptToken, Timings
 
