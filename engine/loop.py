@@ -141,6 +141,9 @@ class Loop:
         if starting:
             first = [sequence.opening.logits for sequence in starting]
             logits = torch.cat([logits, *(row for row in first if row is not None)])
+        for sequence in starting:
+            if sequence.opening.absent == 0:  # nobody else will ask
+                sequence.opening.logits = None
         return [*turns, *((sequence, ()) for sequence in starting)], logits
 
     def _read(self, part: Part, logits: Tensor) -> None:
