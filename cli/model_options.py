@@ -63,6 +63,13 @@ class ModelSettings(WhichModel):
         metavar="KIND",
         help="Round weights to int8 or int4 while loading. Default: none, as stored.",
     )
+    kv_dtype: Setting[str] = setting(
+        "--kv-dtype",
+        kind=Choice(("auto", "float32", "bfloat16", "float16", "int8")),
+        default="auto",
+        metavar="TYPE",
+        help="Cache keys and values so: auto (as computed), float32, bfloat16, float16, int8.",
+    )
     threads: Setting[int | None] = setting(
         *("-t", "--threads"),
         kind=Whole(1),

@@ -25,6 +25,7 @@ def open_session(model: ModelSettings) -> Session:
         context=model.ctx_size.value,
         threads=model.threads.value,
         quant=None if quant == "none" else quant,
+        kv_dtype=model.kv_dtype.value,
         compiled=model.compile.value,
     )
 

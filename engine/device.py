@@ -57,6 +57,11 @@ def find_dtype(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def find_kv_dtype(name: str) -> torch.dtype | None:
+    """A KV cache's dtype by name; `auto` is None, what the model computes in."""
+    return torch.int8 if name == "int8" else find_dtype(name)
+
+
 def available_memory() -> int | None:
     """Bytes of main memory that can be had without swapping, or None where that isn't known."""
     try:

@@ -61,6 +61,7 @@ class Loop:
         rows: int = ROWS,
         chunk: int = CHUNK,
         ways: Many[Way] = (),
+        kv_dtype: torch.dtype | None = None,
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
@@ -70,6 +71,7 @@ class Loop:
         self._context = context
         self._timings = timings
         self._chunk = chunk
+        self._kv_dtype = kv_dtype or decoder.dtype
         self._guesser = Guesser(ways) if ways else None
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
@@ -81,7 +83,7 @@ class Loop:
         Raises `ModelError` if the logits turn out not to be numbers.
         """
         table = Scheduler(self._sequences(), self._most)
-        spec, context, dtype = self._decoder.spec, self._context, self._decoder.dtype
+        spec, context, dtype = self._decoder.spec, self._context, self._kv_dtype
         cache = StaticCache(spec, table.rows, context, self._chunk, dtype, self._device)
         while table.seat(cache):
             began = perf_counter()

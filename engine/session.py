@@ -14,7 +14,7 @@ import torch
 from .. import InputError, ModelError, UsageError
 from ..tokenizer.stream import TextStream
 from ..tokenizer.tokenizer import Tokenizer
-from .device import find_device, find_dtype, memory_errors
+from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .loop import CHUNK, Emission, Loop
 from .machine import peak_memory
 from .matrix import Placement
@@ -90,6 +90,7 @@ class Session:
         self.spec = checkpoint.spec
         self._decoder = decoder
         self._runner: Runner = decoder
+        self._kv_dtype: torch.dtype | None = None
         self._ways: list[Way] = []
         self._load_s = load_s
 
@@ -103,16 +104,18 @@ class Session:
         context: int | None = None,
         threads: int | None = None,
         quant: Quant | None = None,
+        kv_dtype: str = "auto",
         compiled: bool = False,
     ) -> Session:
         """Open the checkpoint folder at `path`, its weights quantized to `quant` as they are read.
 
+        `kv_dtype` is what keys and values are cached in: a dtype, "int8", or "auto", the model's.
         `compiled` decodes single texts by code that torch.compile makes at the first token.
         Raises `ModelError` (missing, damaged, unsupported), `UsageError` (no such device),
         `OutOfMemoryError`.
         """
         began = perf_counter()
-        where, precision = find_device(device), find_dtype(dtype)
+        where, precision, cached = find_device(device), find_dtype(dtype), find_kv_dtype(kv_dtype)
         if threads is not None:
             torch.set_num_threads(threads)
         checkpoint = open_checkpoint(path)
@@ -141,6 +144,7 @@ class Session:
         length = _context(checkpoint, context)
         session = cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
         session._runner = find_runner(decoder, compiled)
+        session._kv_dtype = cached
         gc.freeze()  # or every token would pay for looking through all that was imported
         return session
 
@@ -212,7 +216,9 @@ class Session:
         for how sums are rounded.
         """
         timings = Timings(load_s=self._load_s)
-        loop = Loop(self._runner, requests, self.context, timings, ways=self._ways)
+        loop = Loop(
+            self._runner, requests, self.context, timings, ways=self._ways, kv_dtype=self._kv_dtype
+        )
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
 
     def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
