@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -122,9 +122,12 @@ class WeightOnlyInt8(PlainInt8):
     """A kernel for a few rows that widens codes as it reads them; inputs are bfloat16."""
 
     def __init__(self, weight: Int8Weight) -> None:
+        # The kernel crashes on codes that don't begin at a multiple of what it reads at a time.
+        if weight.codes.data_ptr() % 16:
+            weight = replace(weight, codes=weight.codes.clone())
         super().__init__(weight)
         self._multiply = torch.ops.aten._weight_int8pack_mm.default
-        # It reads sixteen inputs at a time, and past the last row where that doesn't come out.
+        # Where rows aren't whole sixteens, it would read past the last one.
         self._few = FEW if weight.codes.shape[1] % 16 == 0 else 0
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -132,6 +135,8 @@ class WeightOnlyInt8(PlainInt8):
         if x.shape[0] > self._few:
             return super().__call__(x, bias)
         rows = x.to(torch.bfloat16).contiguous()
+        if rows.data_ptr() % 32:  # part of a longer row, which would crash the kernel
+            rows = rows.clone()
         out: Tensor = self._multiply(rows, self.weight.codes, self.weight.scales)
         out = out.to(x.dtype)
         return out if bias is None else out.add_(bias)

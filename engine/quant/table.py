@@ -24,6 +24,6 @@ def join(weights: list[QuantWeight]) -> QuantWeight:
     return Int4Weight.joined([w for w in weights if isinstance(w, Int4Weight)])
 
 
-def holds_as_read(matrix: Matrix) -> bool:
-    """Whether a matrix is made of the very codes that its weight had, not of a copy."""
-    return isinstance(matrix, PlainInt8 | PlainInt4)
+def holds(matrix: Matrix, weight: QuantWeight) -> bool:
+    """Whether a matrix is made of the very codes of `weight`, not of a copy."""
+    return isinstance(matrix, PlainInt8 | PlainInt4) and matrix.weight is weight

@@ -17,7 +17,7 @@ from ..model.decoder import Decoder
 from ..quant.int8 import Int8Weight
 from ..quant.kinds import BITS, EMBEDDING, Quant, kind_of
 from ..quant.mxfp4 import unpack_mxfp4
-from ..quant.table import KINDS, QuantWeight, holds_as_read, join
+from ..quant.table import KINDS, QuantWeight, holds, join
 from .checkpoint import Checkpoint
 from .shards import Entry, Shard
 
@@ -138,7 +138,7 @@ class WeightReader:
             weights.append(weight)
             places += own_places
         held = join(weights).hold()
-        if len(weights) > 1 or not holds_as_read(held):
+        if not holds(held, weights[0]):
             for shard, entry in places:
                 shard.forget(entry)
         return held

@@ -178,6 +178,28 @@ def test_a_row_of_zeros_and_one_that_is_no_number() -> None:
     assert got[1].isnan().all()
 
 
+def test_codes_anywhere_in_memory() -> None:
+    """As they lie in a file: the kernel for a few rows crashes on what isn't aligned."""
+    whole = Int8Weight.quantize(random(48, 64))
+    data = torch.zeros(48 * 64 + 16, dtype=torch.int8)
+    for begin in range(16):
+        codes = data[begin : begin + 48 * 64].view(48, 64)
+        codes.copy_(whole.codes)
+        shifted = WeightOnlyInt8(Int8Weight(codes, whole.scales))
+        x = random(2, 64)
+        assert torch.equal(shifted(x), WeightOnlyInt8(whole)(x))
+
+
+@pytest.mark.parametrize("form", KERNELS, ids=lambda form: form.__name__)
+def test_rows_that_are_part_of_longer_ones(form: Form) -> None:
+    matrix = form(random(48, 64))
+    long = random(3, 100).bfloat16()
+    for begin in range(36):
+        x = long[:, begin : begin + 64]
+        assert torch.equal(matrix(x), matrix(x.clone()))
+        assert torch.equal(matrix(x[1:2]), matrix(x[1:2].clone()))
+
+
 @pytest.mark.parametrize("panel", PANELS, ids=str)
 def test_what_a_panel_packs_it_unpacks(panel: int4.Panel) -> None:
     codes = torch.randint(16, (2 * panel.width, 96), dtype=torch.uint8)
