@@ -36,6 +36,14 @@ ReckonedContext = Annotated[
         "-c", "--ctx-size", "--max-model-len", min=1, help="The context to reckon memory for."
     ),
 ]
+ReckonedCache = Annotated[
+    str,
+    typer.Option(
+        "--kv-dtype",
+        metavar="TYPE",
+        help="The cache to reckon memory for: auto, float32, bfloat16, float16 or int8.",
+    ),
+]
 OneObject = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 

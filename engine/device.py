@@ -12,12 +12,14 @@ from torch import Tensor
 
 from .. import OutOfMemoryError, UsageError
 
-DTYPES = {
+DTYPES: dict[str, torch.dtype | None] = {
     "auto": None,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+KV_DTYPES = DTYPES | {"int8": torch.int8}
+"""What keys and values may be cached in."""
 
 
 def find_device(name: str) -> torch.device:
@@ -52,14 +54,18 @@ def find_device(name: str) -> torch.device:
 
 def find_dtype(name: str) -> torch.dtype | None:
     """A dtype by name; `auto` is None, the dtype that the weights are stored in."""
-    if name not in DTYPES:
-        raise UsageError(f"no such dtype: {name}", hint=f"there are {', '.join(DTYPES)}")
-    return DTYPES[name]
+    return _found(name, DTYPES)
 
 
 def find_kv_dtype(name: str) -> torch.dtype | None:
     """A KV cache's dtype by name; `auto` is None, what the model computes in."""
-    return torch.int8 if name == "int8" else find_dtype(name)
+    return _found(name, KV_DTYPES)
+
+
+def _found(name: str, dtypes: dict[str, torch.dtype | None]) -> torch.dtype | None:
+    if name not in dtypes:
+        raise UsageError(f"no such dtype: {name}", hint=f"there are {', '.join(dtypes)}")
+    return dtypes[name]
 
 
 def available_memory() -> int | None:

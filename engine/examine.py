@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from .. import ModelError
 from ..tokenizer.tokenizer import Tokenizer
-from .device import available_memory
+from .device import available_memory, find_kv_dtype
 from .facts import cache_bytes
 from .model.decoder import Decoder
 from .spec import ModelSpec
@@ -49,10 +49,14 @@ class Finding:
 
 
 class Examination:
-    """The findings on one checkpoint folder, for a context of so many tokens or the model's own."""
+    """The findings on one checkpoint folder, for a context of so many tokens or the model's own.
 
-    def __init__(self, folder: Path, context: int | None = None) -> None:
+    `kv_dtype` is what the cache would hold, which is part of the memory needed.
+    """
+
+    def __init__(self, folder: Path, context: int | None = None, kv_dtype: str = "auto") -> None:
         self.findings: list[Finding] = []
+        self._stored = find_kv_dtype(kv_dtype)
         self._folder = folder
         config = self._try(CONFIG, lambda: read_config(folder))
         if config is None:
@@ -135,7 +139,7 @@ class Examination:
 
     def _memory(self, spec: ModelSpec, reader: WeightReader, context: int) -> None:
         weights = reader.nbytes
-        cache = cache_bytes(spec, context, reader.dtype.itemsize)
+        cache = cache_bytes(spec, context, self._stored or reader.dtype)
         need = f"{_size(weights)} of weights and {_size(cache)} of cache at {context:,} tokens"
         there = available_memory()
         if there is None or weights + cache <= there:
@@ -145,7 +149,7 @@ class Examination:
             "memory",
             "warning",
             f"{need}, but {_size(there)} are free",
-            hint="a smaller context (-c) or dtype needs less",
+            hint="a smaller context (-c), --kv-dtype or dtype needs less",
         )
 
     def _tokenizer(self) -> Tokenizer | None:

@@ -6,6 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .cache.static import slot_bytes, slots_of
+from .device import find_kv_dtype
 from .loop import CHUNK
 from .model.decoder import Decoder
 from .spec import (
@@ -22,9 +26,12 @@ from .weights.checkpoint import open_checkpoint
 from .weights.shapes import ShapeReader
 
 
-def checkpoint_facts(folder: Path, context: int | None = None) -> dict[str, Any]:
+def checkpoint_facts(
+    folder: Path, context: int | None = None, kv_dtype: str = "auto"
+) -> dict[str, Any]:
     """What `lmtool inspect` tells of a checkpoint; `context` None: the model's own.
 
+    `kv_dtype` is that of the cache whose memory is told.
     Raises `ModelError` for a checkpoint that can't be loaded.
     """
     checkpoint = open_checkpoint(folder)
@@ -34,6 +41,7 @@ def checkpoint_facts(folder: Path, context: int | None = None) -> dict[str, Any]
     if reader.faults:
         raise reader.faults[0]
     length = context or spec.max_positions
+    stored = find_kv_dtype(kv_dtype) or reader.dtype
     return {
         "family": checkpoint.family.name,
         "architectures": checkpoint.config.get("architectures"),
@@ -49,7 +57,8 @@ def checkpoint_facts(folder: Path, context: int | None = None) -> dict[str, Any]
         "memory": {
             "context": length,
             "weights": reader.nbytes,
-            "cache": cache_bytes(spec, length, reader.dtype.itemsize),
+            "cache": cache_bytes(spec, length, stored),
+            "kv_dtype": str(stored).removeprefix("torch."),
         },
         "eos": sorted(checkpoint.eos()),
     }
@@ -86,14 +95,10 @@ def active_parameters(spec: ModelSpec, sizes: dict[str, int]) -> int:
     return active
 
 
-def cache_bytes(spec: ModelSpec, context: int, width: int) -> int:
-    """Bytes of KV cache at `context` tokens, with numbers of `width` bytes."""
-    total = 0
-    for layer in spec.layers:
-        mixer = layer.mixer
-        slots = context if mixer.window is None else min(context, mixer.window + CHUNK)
-        total += slots * mixer.kv_heads * (mixer.key_width + mixer.value_width) * width
-    return total
+def cache_bytes(spec: ModelSpec, context: int, dtype: torch.dtype) -> int:
+    """Bytes of a KV cache in `dtype` at `context` tokens."""
+    mixers = [layer.mixer for layer in spec.layers]
+    return sum(slots_of(mixer, context, CHUNK) * slot_bytes(mixer, dtype) for mixer in mixers)
 
 
 def describe_stack(spec: ModelSpec) -> list[dict[str, str]]:

@@ -83,8 +83,8 @@ class Loop:
         Raises `ModelError` if the logits turn out not to be numbers.
         """
         table = Scheduler(self._sequences(), self._most)
-        spec, context, dtype = self._decoder.spec, self._context, self._kv_dtype
-        cache = StaticCache(spec, table.rows, context, self._chunk, dtype, self._device)
+        spec, dtype, longest = self._decoder.spec, self._kv_dtype, self._longest()
+        cache = StaticCache(spec, table.rows, longest, self._chunk, dtype, self._device)
         while table.seat(cache):
             began = perf_counter()
             parts = self._guess(table.parts(self._chunk))
@@ -97,6 +97,15 @@ class Loop:
             for (sequence, _), run in zip(turns, runs, strict=True):
                 yield from self._speak(sequence, run)
             self._learn(turns, runs)
+
+    def _longest(self) -> int:
+        """Tokens that a text can come to: a cache for the whole context may be far too large."""
+        unbounded = self._context
+        most = [
+            unbounded if request.max_new is None else len(request.ids) + request.max_new
+            for request in self._requests
+        ]
+        return min(unbounded, max(most, default=0))
 
     def _sequences(self) -> Iterator[Sequence]:
         for number, request in enumerate(self._requests):

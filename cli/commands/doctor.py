@@ -13,6 +13,7 @@ from ..options import (
     Debug,
     OneObject,
     Quiet,
+    ReckonedCache,
     ReckonedContext,
     Verbose,
     open_terminal,
@@ -34,6 +35,7 @@ def doctor(
         str, typer.Argument(help="A checkpoint folder, a repository id, or `default`.")
     ] = "default",
     ctx_size: ReckonedContext = None,
+    kv_dtype: ReckonedCache = "auto",
     json: OneObject = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -51,7 +53,7 @@ def doctor(
     folder = locate(model, offline)
     from ...engine.examine import Examination, as_json
 
-    examination = Examination(folder, ctx_size)
+    examination = Examination(folder, ctx_size, kv_dtype)
     if json:
         terminal.out_json(
             {

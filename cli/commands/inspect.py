@@ -13,6 +13,7 @@ from ..options import (
     Debug,
     OneObject,
     Quiet,
+    ReckonedCache,
     ReckonedContext,
     Verbose,
     open_terminal,
@@ -36,6 +37,7 @@ def inspect(
         typer.Argument(help="A checkpoint folder, a tokenizer.json, a repository id, `default`."),
     ] = "default",
     ctx_size: ReckonedContext = None,
+    kv_dtype: ReckonedCache = "auto",
     json: OneObject = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -53,7 +55,7 @@ def inspect(
     if path.is_dir() and (path / "config.json").exists():
         from ...engine.facts import checkpoint_facts
 
-        facts |= checkpoint_facts(path, ctx_size)
+        facts |= checkpoint_facts(path, ctx_size, kv_dtype)
         has_tokenizer = (path / "tokenizer.json").exists()
         facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path)) if has_tokenizer else None
         facts["licence"] = licence(path)

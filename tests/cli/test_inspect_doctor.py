@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -43,6 +44,22 @@ def test_inspect_json_is_one_object(run_lmtool: Run, folder: Path) -> None:
     assert facts["memory"]["context"] == 100
     assert [layer["count"] for layer in facts["spec"]["layers"]] == [1, 2]
     assert facts["tokenizer"] is None
+
+
+@pytest.mark.parametrize("command", ["inspect", "doctor"])
+def test_memory_is_reckoned_for_a_cache_of_another_dtype(
+    run_lmtool: Run, folder: Path, command: str
+) -> None:
+    told = [
+        run_lmtool(command, folder, "-c", "99999", "--kv-dtype", dtype).stdout.decode()
+        for dtype in ("auto", "bfloat16", "int8")
+    ]
+    [float32, bfloat16, int8] = [float(re.findall(r"([\d.]+) MiB of cache", t)[0]) for t in told]
+    assert float32 == pytest.approx(2 * bfloat16, rel=0.02)
+    assert bfloat16 > int8  # heads of 4, with a scale each, save little
+    done = run_lmtool(command, folder, "--kv-dtype", "int7")
+    assert done.returncode == 2
+    assert b"no such dtype: int7" in done.stderr
 
 
 def test_doctor_passes_a_sound_checkpoint(run_lmtool: Run, folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from lmtool import ModelError
 from lmtool.engine.cache.static import StaticCache
@@ -113,7 +114,18 @@ def test_facts_agree_with_the_loaded_model(folder: Path) -> None:
 
 def test_window_layers_are_reckoned_as_windows(folder: Path) -> None:
     spec = Loaded.open(folder).decoder.spec
-    assert cache_bytes(spec, 10_000, 4) == cache_bytes(spec, 13 + CHUNK, 4)
+    both = (cache_bytes(spec, length, torch.float32) for length in (10_000, 13 + CHUNK))
+    assert len(set(both)) == 1
+
+
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8"])
+def test_the_cache_is_reckoned_in_its_own_dtype(folder: Path, kv_dtype: str) -> None:
+    spec, dtype = Loaded.open(folder).decoder.spec, getattr(torch, kv_dtype)
+    cache = StaticCache(spec, 1, 300, CHUNK, dtype, CPU)
+    memory = checkpoint_facts(folder, 300, kv_dtype)["memory"]
+    assert (memory["cache"], memory["kv_dtype"]) == (cache.nbytes, kv_dtype)
+    [finding] = [f for f in Examination(folder, 300, kv_dtype).findings if f.check == "memory"]
+    assert f"{cache.nbytes / 2**20:,.1f} MiB of cache" in finding.message
 
 
 def test_only_chosen_experts_are_active() -> None:
