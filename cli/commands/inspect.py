@@ -115,7 +115,8 @@ def _show(terminal: Terminal, facts: dict[str, Any]) -> None:
 def _stack_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The stack as a picture, from the last word at the top down to the embedding."""
     spec, parameters, memory = facts["spec"], facts["parameters"], facts["memory"]
-    rows = [("family", f"{facts['family']}, {facts['dtype']}")]
+    quant = f", weights in {facts['quant']}" if facts["quant"] else ""
+    rows = [("family", f"{facts['family']}, {facts['dtype']}{quant}")]
     by_part = cast("dict[str, int]", parameters["by_part"])
     parts = ", ".join(f"{name} {count:,}" for name, count in by_part.items() if count)
     rows.append(("parameters", f"{parameters['total']:,}: {parts}"))

@@ -7,34 +7,11 @@ import torch
 
 from lmtool.engine.runner import Replayed, replayable
 from lmtool.engine.step import Piece, Step
-from reference import (
-    cases_alibi,
-    cases_cohere,
-    cases_experts,
-    cases_fused,
-    cases_gemma,
-    cases_gpt_early,
-    cases_llama,
-    cases_neox,
-    cases_olmo,
-    cases_relatives,
-)
+from reference.cases import CASES
 from reference.loaded import CPU, Loaded
 from reference.random_checkpoints import random_ids, reference_greedy, reference_logprobs
 
 PROMPT = 90
-CASES = (
-    *cases_llama.CASES,
-    *cases_relatives.CASES,
-    *cases_gemma.CASES,
-    *cases_olmo.CASES,
-    *cases_cohere.CASES,
-    *cases_fused.CASES,
-    *cases_experts.CASES,
-    *cases_gpt_early.CASES,
-    *cases_neox.CASES,
-    *cases_alibi.CASES,
-)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
