@@ -278,9 +278,11 @@ class PackedInt4:
         packed, width = self._packed[panels], self._panel.width
         dense = torch.empty(packed.shape[1], len(packed), width, dtype=dtype)
         self._panel.unpack(packed, dense)
-        grouped = dense.sub_(8).view(-1, GROUP, len(packed) * width)
-        affine = self._affine[:, None, panels.start * width : panels.stop * width].to(dtype)
-        scales, zeros = (part.contiguous() for part in affine.unbind(-1))
+        grouped = dense.view(-1, GROUP, len(packed) * width)
+        affine = self._affine[:, None, panels.start * width : panels.stop * width].float()
+        # (code - 8) scale + zero, without a pass over all codes for the 8.
+        scales, zeros = affine[..., 0], affine[..., 1] - 8 * affine[..., 0]
+        scales, zeros = scales.to(dtype).contiguous(), zeros.to(dtype)
         return torch.addcmul(zeros, grouped, scales, out=grouped).flatten(0, 1)
 
     def dense(self) -> Tensor:
