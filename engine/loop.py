@@ -18,7 +18,7 @@ from .sampling.sampler import checked, choose
 from .scheduler import Part, Scheduler
 from .sequence import Sequence
 from .speculate import ROWS as GUESSED_ROWS
-from .speculate import Guesser, Way
+from .speculate import Guesser, Guessing
 from .step import Step
 
 CHUNK = 512
@@ -48,7 +48,7 @@ class Loop:
     """Runs requests side by side: each step takes every text one token or piece of prompt further.
 
     Texts come and go at every step; what a text says doesn't depend on who runs beside it.
-    Where there are `ways` to guess, steps check several tokens of a text at once, and it stays the
+    With `guessing`, steps check several tokens of a text at once, and it stays the
     same. `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
     """
 
@@ -60,7 +60,7 @@ class Loop:
         timings: Timings,
         rows: int = ROWS,
         chunk: int = CHUNK,
-        ways: Many[Way] = (),
+        guessing: Guessing | None = None,
         kv_dtype: torch.dtype | None = None,
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
@@ -72,7 +72,8 @@ class Loop:
         self._timings = timings
         self._chunk = chunk
         self._kv_dtype = kv_dtype or decoder.dtype
-        self._guesser = Guesser(ways) if ways else None
+        self._guesser = Guesser(guessing) if guessing else None
+        self._apart = guessing is not None and guessing.apart
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -118,7 +119,7 @@ class Loop:
         for part in parts:
             part.sequence.cached = part.piece.begin + len(part.piece.ids)
             cache.reserve(part.sequence.row, part.sequence.cached)
-        pieces = [part.piece for part in parts]
+        pieces = [piece for part in parts for piece in part.pieces(self._apart)]
         return checked(self._decoder(Step.of(pieces, self._device), cache))
 
     def _clock(self, parts: Many[Part], seconds: float) -> None:

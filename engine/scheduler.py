@@ -29,6 +29,18 @@ class Part:
         """How many rows of logits it gets."""
         return {"none": 0, "last": 1, "all": len(self.piece.ids)}[self.piece.logits]
 
+    def pieces(self, apart: bool) -> list[Piece]:
+        """Its pieces of the step; `apart`, each token of a guess is one, that attends by itself.
+
+        That takes longer, but to half-precise numbers the order of a sum can make a difference.
+        """
+        if not self.guess or not apart:
+            return [self.piece]
+        row, begin = self.piece.row, self.piece.begin
+        return [
+            Piece(row, place, (id,), place + 1) for place, id in enumerate(self.piece.ids, begin)
+        ]
+
     def with_guess(self, guess: tuple[int, ...]) -> Part:
         """A single token with a guess behind it, and logits after every token of both."""
         ids = (*self.piece.ids, *guess)

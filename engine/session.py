@@ -22,7 +22,7 @@ from .model.decoder import Decoder
 from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
-from .speculate import DRAFTED, LookupDrafter, ModelDrafter, Way, step_bytes
+from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
 from .stop import StopMatcher
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
@@ -91,7 +91,7 @@ class Session:
         self._decoder = decoder
         self._runner: Runner = decoder
         self._kv_dtype: torch.dtype | None = None
-        self._ways: list[Way] = []
+        self._guessing: Guessing | None = None
         self._load_s = load_s
 
     @classmethod
@@ -197,13 +197,20 @@ class Session:
         Guesses are up to `lookup` tokens of what the text said before, or else what a smaller
         model, `draft`, would say. Raises `ModelError` where that has another vocabulary.
         """
-        self._ways = [Way(LookupDrafter, lookup)] if lookup else []
+        ways = [Way(LookupDrafter, lookup)] if lookup else []
+        step = _step_bytes(self)
         if draft is not None:
             _check_vocabulary(self, draft)
-            context, cost = min(draft.context, self.context), _step_bytes(draft) / _step_bytes(self)
-            runner = draft.runner
+            runner, context = draft.runner, min(draft.context, self.context)
             self._load_s += draft._load_s
-            self._ways.append(Way(lambda: ModelDrafter(runner, context, CHUNK, cost), DRAFTED))
+            cost = _step_bytes(draft) / step
+            ways.append(Way(lambda: ModelDrafter(runner, context, CHUNK), DRAFTED, cost))
+        # Sums in another order differ by less than float32 can tell two tokens apart by, but not
+        # so with fewer digits. On a GPU products differ with their number of rows already.
+        dtype, device = self.decoder.dtype, self.decoder.device
+        apart = device.type == "cpu" and dtype != torch.float32
+        price = Price.apart(self.spec, dtype.itemsize, step) if apart else Price()
+        self._guessing = Guessing(tuple(ways), price, apart) if ways else None
 
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
@@ -217,7 +224,12 @@ class Session:
         """
         timings = Timings(load_s=self._load_s)
         loop = Loop(
-            self._runner, requests, self.context, timings, ways=self._ways, kv_dtype=self._kv_dtype
+            self._runner,
+            requests,
+            self.context,
+            timings,
+            guessing=self._guessing,
+            kv_dtype=self._kv_dtype,
         )
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Ids
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -32,8 +32,8 @@ FIRST, FEWEST = 4, 2
 """Tokens of a text's first guess, and of one after a failure."""
 
 CHECK, TOKEN = 0.25, 0.05
-"""What checking a guess costs and what each of its tokens adds, in plain steps: as measured on two
-processors, rounded up (benchmarks/speculation.py)."""
+"""What checking a guess costs and what each of its tokens adds, in plain steps: measured between a
+model that stays in the cache and one of 1 B, and rounded up (benchmarks/speculation.py)."""
 
 LOSS = 0.04
 """Plain steps a token that guesses may cost for nothing: whoever has lost more rests as long."""
@@ -47,15 +47,16 @@ REST = (8, 256)
 ROWS = 4
 """More texts than that at once, and there is no guessing: their steps are busy enough."""
 
-LAYER_BYTES = 6 << 20
-"""Bytes of weights that could be read while a layer's operations are called."""
+LAYER_BYTES, ATTEND_BYTES = 6 << 20, 3 << 18
+"""Bytes of weights that could be read while a layer's operations are called, and those of its
+attention."""
+
+ATTENDING = 3
+"""Times as long as a byte of weights takes one of keys or values."""
 
 
 class Drafter(Protocol):
     """Guesses how one text goes on."""
-
-    cost: float
-    """What a guessed token takes, in plain steps of the model that checks it."""
 
     def propose(self, sequence: Sequence, count: int) -> Ids[int]:
         """Ids that may follow the text so far, `count` at most."""
@@ -69,8 +70,6 @@ class LookupDrafter:
     >>> drafter.propose(Sequence(Request((1, 2, 3, 4, 5, 1, 2, 3))), 3)
     [4, 5, 1]
     """
-
-    cost = 0.0
 
     def __init__(self) -> None:
         self._ids: list[int] = []
@@ -99,8 +98,7 @@ class ModelDrafter:
     mind, they choose alike at any temperature.
     """
 
-    def __init__(self, runner: Runner, context: int, chunk: int, cost: float) -> None:
-        self.cost = cost
+    def __init__(self, runner: Runner, context: int, chunk: int) -> None:
         self._runner = runner
         self._context = context
         self._chunk = chunk
@@ -144,12 +142,11 @@ class Pace:
     """How much of a text to guess: more where guesses come true, ever less often where they don't.
 
     It counts what guesses have won and cost, in plain steps, as they are reckoned to: no clock is
-    asked, so that the same text is guessed in the same way on every machine.
+    asked, so that a text is guessed in the same way whenever it is made.
     """
 
-    def __init__(self, most: int, cost: float) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._cost = TOKEN + cost
         self._length = min(FIRST, most)
         self._balance = 0.0
         self._pause = REST[0]
@@ -162,13 +159,9 @@ class Pace:
         self._rest -= 1
         return 0
 
-    def learn(self, guessed: int, right: int, rows: int = 1) -> None:
-        """Take note of what became of a guess, made in a step of so many rows.
-
-        All rows wait for a step, while what it wins is one row's.
-        """
-        won = right - CHECK - self._cost * guessed * rows
-        self._balance = min(CREDIT, self._balance + won)
+    def learn(self, guessed: int, right: int, price: float) -> None:
+        """Take note of what became of a guess, and what it cost."""
+        self._balance = min(CREDIT, self._balance + right - price)
         self._length = min(self._most, 2 * right if right == guessed else max(FEWEST, right + 1))
         if self._balance < 0:
             self._rest = max(self._pause, math.ceil(-self._balance / LOSS))
@@ -180,10 +173,52 @@ class Pace:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to guess: each text gets a drafter of its own, asked for `most` tokens at most."""
+    """A way to guess: each text gets a drafter of its own, asked for `most` tokens at most.
+
+    `cost` is what it takes to guess a token, in plain steps of the model that checks it.
+    """
 
     make: Callable[[], Drafter]
     most: int
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Price:
+    """What it costs to check a guessed token, in plain steps: `token`, and `slot` a cached one."""
+
+    token: float = TOKEN
+    slot: float = 0.0
+
+    def of(self, guessed: int, cost: float, length: int, rows: int) -> float:
+        """What a guess costs in a text of `length`, `cost` a token to make.
+
+        All rows of a step wait for it, while what it wins is one row's.
+        """
+        return CHECK + (cost + self.token + self.slot * length) * guessed * rows
+
+    @classmethod
+    def apart(cls, spec: ModelSpec, width: int, step: float) -> Price:
+        """Where each token attends by itself, to keys and values of `width` bytes a number.
+
+        `step` are the bytes of a plain step.
+        """
+        seen = 0
+        for layer in spec.layers:
+            mixer = layer.mixer
+            if mixer.window is None:
+                seen += mixer.kv_heads * (mixer.key_width + mixer.value_width) * width
+        calls = len(spec.layers) * ATTEND_BYTES
+        return cls(TOKEN + calls / step, ATTENDING * seen / step)
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """How to guess, and how guesses are checked: all tokens attend together, or each `apart`."""
+
+    ways: tuple[Way, ...]
+    price: Price = field(default_factory=Price)
+    apart: bool = False
 
 
 class Guesser:
@@ -192,31 +227,33 @@ class Guesser:
     Each way has a pace of its own in each text.
     """
 
-    def __init__(self, ways: Ids[Way]) -> None:
-        self._ways = ways
+    def __init__(self, guessing: Guessing) -> None:
+        self._ways = guessing.ways
+        self._price = guessing.price
         self._texts: dict[Sequence, list[tuple[Drafter, Pace]]] = {}
-        self._guessed: dict[Sequence, Pace] = {}
+        self._last: dict[Sequence, tuple[Way, Pace]] = {}
 
     def guess(self, sequence: Sequence, room: int) -> tuple[int, ...]:
         """Ids that may follow the text so far, up to `room`."""
         if sequence not in self._texts:
-            drafters = [(way.make(), way.most) for way in self._ways]
-            self._texts[sequence] = [(one, Pace(most, one.cost)) for one, most in drafters]
-        for drafter, pace in self._texts[sequence]:
+            self._texts[sequence] = [(way.make(), Pace(way.most)) for way in self._ways]
+        for way, (drafter, pace) in zip(self._ways, self._texts[sequence], strict=True):
             count = min(pace.next(), room)
             guess = tuple(drafter.propose(sequence, count)) if count > 0 else ()
             if guess:
-                self._guessed[sequence] = pace
+                self._last[sequence] = (way, pace)
                 return guess
         return ()
 
     def learn(self, sequence: Sequence, guessed: int, right: int, rows: int) -> None:
-        """Take note of what became of a guess; see `Pace`."""
+        """Take note of how much of a guess was right, in a step of so many rows."""
         if guessed:
-            self._guessed[sequence].learn(guessed, right, rows)
+            way, pace = self._last[sequence]
+            price = self._price.of(guessed, way.cost, sequence.length, rows)
+            pace.learn(guessed, right, price)
         if sequence.finish is not None:
             self._texts.pop(sequence, None)
-            self._guessed.pop(sequence, None)
+            self._last.pop(sequence, None)
 
 
 def step_bytes(spec: ModelSpec, parameters: int, width: float) -> float:

@@ -1,10 +1,10 @@
-"""Guessing ahead changes nothing but the number of steps, and stops where it doesn't pay."""
+"""Guessing ahead changes nothing but the number of steps."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,57 +12,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from lmtool import ModelError
 from lmtool.engine.cache.static import StaticCache
-from lmtool.engine.loop import Emission, Loop
+from lmtool.engine.loop import Loop
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.request import Request, Sampling, Stop, Timings
-from lmtool.engine.sequence import Sequence as Text
 from lmtool.engine.spec import DynamicScaling, LongScaling, ModelSpec
 from lmtool.engine.speculate import (
-    CHECK,
     FIRST,
-    LOSS,
-    REST,
     ROWS,
-    TOKEN,
-    Drafter,
-    Guesser,
+    Guessing,
     LookupDrafter,
     ModelDrafter,
-    Pace,
     Way,
-    step_bytes,
 )
 from lmtool.engine.step import Piece, Step
 from reference.random_specs import LONGEST, VOCAB, RandomSource, models
+from reference.scripted_drafter import HOT, REQUEST, Scripted, guessed, run
 from reference.side_by_side import PLAIN, assert_same, ids_of, requests, said, stack
 
 CPU = torch.device("cpu")
-HOT = Sampling(temperature=1.5)
 thorough = settings(max_examples=60, deadline=None, derandomize=True)
-
-
-@dataclass
-class Scripted:
-    """Guesses what it is told to for each place of a text, however wrong that is."""
-
-    script: Sequence[int]
-    cost: float = 0.0
-    guesses: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """How long the text was at each guess, and how long the guess."""
-
-    def propose(self, sequence: Text, count: int) -> Sequence[int]:
-        begin = len(sequence.generated)
-        guess = self.script[begin : begin + count]
-        self.guesses.append((begin, len(guess)))
-        return guess
-
-
-def guessed(drafter: Drafter, most: int = 8) -> Way:
-    return Way(lambda: drafter, most)
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -94,7 +64,7 @@ def several_ways(draw: st.DrawFn) -> Any:
             script = [(id + wrong) % VOCAB for id, wrong in zip(text, noise, strict=False)]
             return Way(lambda: Scripted(script), most)
         other = decoder if kind == "model" else Decoder(spec, RandomSource(5))
-        return Way(lambda: ModelDrafter(other, LONGEST - 3, 4, 0.1), most)
+        return Way(lambda: ModelDrafter(other, LONGEST - 3, 4), most, 0.1)
 
     return lambda *known: [way(kind, *known) for kind in kinds]
 
@@ -106,16 +76,17 @@ def several_ways(draw: st.DrawFn) -> Any:
     st.lists(requests, min_size=1, max_size=4),
     several_ways(),
     st.integers(2, 7),
+    st.booleans(),
 )
 def test_texts_are_the_same_with_any_guesses(
-    spec: ModelSpec, seed: int, asked: list[Request], speculate: Any, chunk: int
+    spec: ModelSpec, seed: int, asked: list[Request], speculate: Any, chunk: int, apart: bool
 ) -> None:
     decoder = Decoder(spec, RandomSource(seed))
     wanted = said(Loop(decoder, asked, LONGEST, Timings(), chunk=chunk))
     text = ids_of(wanted.get((0, 0), []))
-    ways = speculate(decoder, spec, text)
+    guessing = Guessing(tuple(speculate(decoder, spec, text)), apart=apart)
     timings = Timings()
-    loop = Loop(decoder, asked, LONGEST, timings, 3, chunk, ways)
+    loop = Loop(decoder, asked, LONGEST, timings, 3, chunk, guessing)
     got = said(loop)
     assert got.keys() == wanted.keys()
     for key, emissions in got.items():
@@ -128,21 +99,10 @@ def decoder() -> Decoder:
     return stack(PLAIN, replace(PLAIN, window=5))
 
 
-def run(
-    decoder: Decoder, request: Request, way: Way | None = None
-) -> tuple[list[Emission], Timings]:
-    timings = Timings()
-    texts = said(Loop(decoder, [request], 200, timings, ways=[way] if way else []))
-    return texts[0, 0], timings
-
-
 @pytest.fixture(scope="module")
 def text(decoder: Decoder) -> list[int]:
     """A sampled text of 100 tokens."""
     return ids_of(run(decoder, REQUEST)[0])
-
-
-REQUEST = Request((1, 2, 3), 100, HOT)
 
 
 def test_guesses_that_come_true_make_steps_rare(
@@ -195,7 +155,9 @@ def test_no_guess_leads_beyond_the_last_token(
     assert (ids_of(got), got[-1].sequence.finish) == (text[:17], "length")
     assert sum(widths) == 3 + 16
     drafter = Scripted(text)
-    texts = said(Loop(decoder, [REQUEST], 20, Timings(), ways=[guessed(drafter, most)]))
+    texts = said(
+        Loop(decoder, [REQUEST], 20, Timings(), guessing=Guessing((guessed(drafter, most),)))
+    )
     assert ids_of(texts[0, 0]) == text[:17]
     assert texts[0, 0][-1].sequence.finish == "context"
 
@@ -203,7 +165,7 @@ def test_no_guess_leads_beyond_the_last_token(
 def test_whoever_listens_may_end_a_text_within_a_run(decoder: Decoder, text: list[int]) -> None:
     heard: list[int] = []
     timings = Timings()
-    loop = Loop(decoder, [REQUEST], 200, timings, ways=[guessed(Scripted(text))])
+    loop = Loop(decoder, [REQUEST], 200, timings, guessing=Guessing((guessed(Scripted(text)),)))
     for emission in loop.run():
         assert emission.sequence.generated[-1] == emission.id
         heard.append(emission.id)
@@ -247,7 +209,7 @@ def test_no_guessing_in_a_crowd(decoder: Decoder, text: list[int]) -> None:
         timings = Timings()
         request = replace(REQUEST, samples=samples, max_new=9)
         way = Way(lambda: Scripted(text), 8)
-        said(Loop(decoder, [request], 200, timings, ways=[way]))
+        said(Loop(decoder, [request], 200, timings, guessing=Guessing((way,))))
         counts.append(timings.guessed or 0)
     assert counts[0] > 0
     assert counts[1] == 0
@@ -261,7 +223,7 @@ def test_samples_have_the_distribution_of_the_model(decoder: Decoder) -> None:
     script = ids_of(run(decoder, replace(request, sampling=Sampling(), samples=1))[0])
     timings = Timings()
     way = Way(lambda: Scripted(script), 4)
-    texts = said(Loop(decoder, [request], 200, timings, rows=3, ways=[way]))
+    texts = said(Loop(decoder, [request], 200, timings, rows=3, guessing=Guessing((way,))))
     assert timings.right > count / 20
     found = Counter(tuple(ids_of(emissions)[:2]) for emissions in texts.values())
     expected = {
@@ -281,195 +243,43 @@ def probabilities(decoder: Decoder, ids: list[int]) -> dict[int, float]:
     return dict(zip(best.indices.tolist(), best.values.softmax(-1).tolist(), strict=True))
 
 
-# Drafters by themselves.
-
-
-def ask(drafter: Drafter, ids: Sequence[int], count: int = 4) -> list[int]:
-    return list(drafter.propose(Text(Request(tuple(ids))), count))
-
-
-def test_lookup_goes_on_as_the_text_did_last_time() -> None:
-    assert ask(LookupDrafter(), [1, 2, 3, 4, 5, 6, 1, 2, 3]) == [4, 5, 6, 1]
-    # The latest of several, three ids before two.
-    assert ask(LookupDrafter(), [1, 2, 3, 4, 1, 2, 3, 5, 6, 1, 2, 3]) == [5, 6, 1, 2]
-    assert ask(LookupDrafter(), [1, 2, 3, 4, 9, 2, 3, 5, 1, 2, 3]) == [4, 9, 2, 3]
-    assert ask(LookupDrafter(), [7, 2, 3, 4, 5, 2, 3]) == [4, 5, 2, 3]
-    # What repeats itself goes on repeating itself.
-    assert ask(LookupDrafter(), [1, 2, 1, 2, 1, 2]) == [1, 2, 1, 2]
-    assert ask(LookupDrafter(), [5, 5, 5], 3) == [5, 5, 5]
-    for nothing in ([1], [1, 1], [1, 2], [1, 2, 3, 4], [1, 2, 3, 1, 3]):
-        assert ask(LookupDrafter(), nothing) == []
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 9), st.data())
-def test_lookup_is_the_plain_search(ids: list[int], count: int, data: st.DataObject) -> None:
-    drafter = LookupDrafter()
-    text = Text(Request(tuple(ids[:1])))
-    for id in ids[1:]:
-        text.generated.append(id)
-        if data.draw(st.booleans()):  # else it rests
-            known = [ids[0], *text.generated]
-            assert drafter.propose(text, count) == plain_search(known, count)
-
-
-def plain_search(ids: list[int], count: int) -> list[int]:
-    for size in (3, 2):
-        for begin in range(len(ids) - size - 1, -1, -1):
-            if ids[begin : begin + size] == ids[-size:]:
-                text = list(ids)
-                for _ in range(count):
-                    text.append(text[begin + size + len(text) - len(ids)])
-                return text[len(ids) :]
-    return []
-
-
-@pytest.mark.parametrize("sampling", [Sampling(), HOT, Sampling(1.0, top_k=4, repetition=1.3)])
-def test_a_model_that_drafts_for_itself_is_always_right(
-    decoder: Decoder, sampling: Sampling
+def test_tokens_of_a_guess_may_attend_each_by_itself(
+    decoder: Decoder, text: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = replace(REQUEST, sampling=sampling, stop=Stop(eos=frozenset({3}), min_tokens=100))
-    wanted, _ = run(decoder, request)
-    way = Way(lambda: ModelDrafter(decoder, 200, 16, 0.01), 5)
-    got, timings = run(decoder, request, way)
-    assert ids_of(got) == ids_of(wanted)
-    assert timings.right == timings.guessed >= 70
+    widths: list[list[int]] = []
+    whole = Step.of
+
+    def recording(pieces: Sequence[Piece], device: torch.device) -> Step:
+        step = whole(pieces, device)
+        widths.append([segment.width for segment in step.segments])
+        return step
+
+    monkeypatch.setattr(Step, "of", recording)
+    for apart in (False, True):
+        guessing = Guessing((guessed(Scripted(text)),), apart=apart)
+        texts = said(Loop(decoder, [REQUEST], 200, Timings(), guessing=guessing))
+        assert ids_of(texts[0, 0]) == text
+        assert widths[1] == ([1] * (FIRST + 1) if apart else [FIRST + 1])
+        widths.clear()
 
 
-class Watched:
-    """A decoder that counts what it reads."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
-        self.decoder = decoder
-        self.fed: list[int] = []
-
-    def __call__(self, step: Step, cache: StaticCache) -> Tensor:
-        self.fed.append(len(step.ids))
-        return self.decoder(step, cache)
-
-
-def test_a_draft_model_reads_each_token_once(decoder: Decoder) -> None:
-    watched = Watched(decoder)
-    drafter = ModelDrafter(watched, 200, 4, 0.1)
-    text = Text(Request((1, 2, 3, 4, 5, 6)))
-
-    def wanted(count: int) -> list[int]:
-        return ModelDrafter(decoder, 200, 200, 0.1).propose(text, count)
-
-    guess = drafter.propose(text, 3)
-    assert guess == wanted(3)
-    assert watched.fed == [4, 2, 1, 1]
-    # Two come true, and something else follows.
-    text.generated += [*guess[:2], (guess[2] + 1) % VOCAB]
-    watched.fed.clear()
-    assert drafter.propose(text, 2) == wanted(2)
-    assert watched.fed == [1, 1]
-    # None comes true, and much is said while it rests.
-    text.generated += [(wanted(1)[0] + 1) % VOCAB, 1, 2, 3, 4, 5]
-    watched.fed.clear()
-    assert drafter.propose(text, 1) == wanted(1)
-    assert watched.fed == [4, 2]
-    # All come true, and the model's own next.
-    text.generated += [*wanted(4), 7]
-    assert drafter.propose(text, 4) == wanted(4)
-
-
-def test_a_draft_model_is_silent_beyond_its_context(decoder: Decoder) -> None:
-    drafter = ModelDrafter(decoder, 6, 200, 0.1)
-    assert len(ask(drafter, range(4), 5)) == 2
-    for length in (6, 7, 9):
-        assert ask(ModelDrafter(decoder, 6, 200, 0.1), range(length), 5) == []
-    request = replace(REQUEST, max_new=20)
-    short = Way(lambda: ModelDrafter(decoder, 9, 4, 0.0), 5)
-    got, timings = run(decoder, request, short)
-    assert ids_of(got) == ids_of(run(decoder, request)[0])
-    assert 0 < timings.guessed == timings.right <= 6
-
-
-def test_a_draft_model_whose_logits_are_no_numbers(decoder: Decoder) -> None:
-    class Broken(Watched):
-        def __call__(self, step: Step, cache: StaticCache) -> Tensor:
-            return super().__call__(step, cache) * float("nan")
-
-    way = Way(lambda: ModelDrafter(Broken(decoder), 200, 4, 0.0), 5)
-    with pytest.raises(ModelError, match="the model's logits are not numbers"):
-        run(decoder, REQUEST, way)
-
-
-# The pace by itself.
-
-
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    st.integers(1, 20),
-    st.sampled_from((0.0, 0.1, 0.6)),
-    st.integers(1, 4),
-    st.lists(st.floats(0, 1), min_size=1, max_size=30),
-    st.integers(1, 600),
-)
-def test_no_text_loses_more_than_it_may(
-    most: int, cost: float, rows: int, luck: list[float], tokens: int
-) -> None:
-    """Whatever comes true: but for the last guess, at most LOSS of a plain step a token."""
-    pace = Pace(most, cost)
-    made, balance, worst, turn = 0, 0.0, 0.0, 0
-    while made < tokens:
-        count = pace.next()
-        assert 0 <= count <= most
-        made += 1
-        if count:
-            right = min(count, int(luck[turn % len(luck)] * (count + 1)))
-            turn += 1
-            made += right
-            pace.learn(count, right, rows)
-            price = CHECK + (TOKEN + cost) * count * rows
-            balance += right - price
-            worst = max(worst, price)
-        assert -balance <= LOSS * made + worst
-
-
-def rests(rights: Sequence[int], most: int = 8) -> list[int]:
-    """Tokens without a guess after each of guesses of which so many are right."""
-    pace, found = Pace(most, 0.0), list[int]()
-    for right in rights:
-        count, rest = pace.next(), 0
-        while count == 0:
-            rest += 1
-            count = pace.next()
-        found.append(rest)
-        pace.learn(count, min(right, count))
-    return found[1:]
-
-
-def test_failures_make_rests_grow_and_success_ends_them() -> None:
-    failing = rests([0] * 9)
-    assert failing == sorted(failing)
-    assert (failing[0], failing[-1]) == (12, REST[1])
-    assert rests([8, 8, 8, 0, 0, 8]) == [0] * 5
-    # Credit is limited: soon a long success counts no more.
-    assert any(rests([8] * 50 + [0] * 12))
-    # And a failure after rests and a success is a first one again.
-    assert rests([0, 0, 0, 8, 0, 0, 0, 0])[-1] < failing[6]
-
-
-def test_guesses_grow_as_they_come_true() -> None:
-    pace = Pace(16, 0.0)
-    lengths: list[int] = []
-    for right in (99, 99, 99, 5, 99, 0, 99):
-        lengths.append(pace.next())
-        pace.learn(lengths[-1], min(right, lengths[-1]))
-    assert lengths == [4, 8, 16, 16, 6, 12, 2]
-    assert Pace(1, 0.0).next() == 1
-
-
-def test_what_a_step_costs() -> None:
-    spec = stack(PLAIN).spec
-    more = replace(spec, layers=spec.layers * 3)
-    assert step_bytes(more, 0, 2) == 3 * step_bytes(spec, 0, 2)
-    assert step_bytes(spec, 1000, 2) - step_bytes(spec, 0, 2) == 2000
-    untied = replace(spec, tied=False)
-    assert step_bytes(spec, 0, 2) - step_bytes(untied, 0, 2) == 2 * spec.vocab * spec.hidden
+@pytest.mark.parametrize("window", [None, 5])
+def test_half_precision_is_exact_where_products_are(window: int | None) -> None:
+    """Products of few inputs are summed in one order however many rows they have."""
+    source = RandomSource(3)
+    source.dtype = torch.bfloat16
+    spec = stack(PLAIN, replace(PLAIN, window=window)).spec
+    decoder = Decoder(spec, source)
+    assert decoder.dtype == torch.bfloat16
+    for sampling in (Sampling(), HOT):
+        request = replace(REQUEST, sampling=sampling, logprobs=0)
+        wanted, _ = run(decoder, request)
+        way = guessed(Scripted(ids_of(wanted)))
+        texts = said(
+            Loop(decoder, [request], 200, Timings(), guessing=Guessing((way,), apart=True))
+        )
+        assert ids_of(texts[0, 0]) == ids_of(wanted)
+        assert [one.logprob for one in texts[0, 0]] == [one.logprob for one in wanted]
 
 
 def test_of_several_ways_the_first_that_has_something_to_say(
@@ -478,8 +288,8 @@ def test_of_several_ways_the_first_that_has_something_to_say(
     right = Scripted(text)
     wrong = Scripted([(id + 1) % VOCAB for id in text])
     silent = Scripted(())
-    ways = [guessed(silent), guessed(wrong), guessed(right)]
-    texts = said(Loop(decoder, [REQUEST], 200, Timings(), ways=ways))
+    guessing = Guessing((guessed(silent), guessed(wrong), guessed(right)))
+    texts = said(Loop(decoder, [REQUEST], 200, Timings(), guessing=guessing))
     assert ids_of(texts[0, 0]) == text
     # Each at its own pace: while the second rests, the third goes on.
     places = [[place for place, _ in drafter.guesses] for drafter in (silent, wrong, right)]
@@ -487,13 +297,3 @@ def test_of_several_ways_the_first_that_has_something_to_say(
     assert places[1][:1] == [1]
     assert not set(places[1]) & set(places[2])
     assert len(places[2]) > len(places[1])
-
-
-def test_nothing_is_kept_of_texts_that_have_ended(decoder: Decoder, text: list[int]) -> None:
-    guesser = Guesser([guessed(Scripted(text))])
-    one = Text(REQUEST)
-    assert guesser.guess(one, 8)
-    one.finish = "stop"
-    guesser.learn(one, 4, 4, 1)
-    assert not vars(guesser)["_texts"]
-    assert not vars(guesser)["_guessed"]

@@ -61,7 +61,7 @@ class RandomSource(PlainSource):
         else:
             weight = noise * 0.3
         self.made[name] = weight
-        return weight
+        return weight.to(self.dtype)
 
 
 norms = st.one_of(
