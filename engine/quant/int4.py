@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ..matrix import Matrix
-from .blocks import blocks, product
+from .blocks import blocks, product, wide_enough
 from .kinds import GROUP
 
 FEW = 48
@@ -94,9 +94,10 @@ class Int4Weight:
 
     def dense(self, rows: slice = slice(None), dtype: torch.dtype = torch.float32) -> Tensor:
         """The weights as numbers, or some rows of them."""
-        scales, zeros = (part[rows].to(dtype)[..., None] for part in self.affine())
-        codes = self.unpacked(rows).to(dtype).sub_(8).view(*scales.shape[:2], GROUP)
-        return torch.addcmul(zeros, codes, scales).flatten(1)[:, : self.inputs]
+        wide = wide_enough(dtype)
+        scales, zeros = (part[rows].to(wide)[..., None] for part in self.affine())
+        codes = self.unpacked(rows).to(wide).sub_(8).view(*scales.shape[:2], GROUP)
+        return torch.addcmul(zeros, codes, scales).flatten(1)[:, : self.inputs].to(dtype)
 
     def affine(self) -> tuple[Tensor, ...]:
         """What isn't codes: scales and zeros."""

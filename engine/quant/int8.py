@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..matrix import Matrix
-from .blocks import blocks, product
+from .blocks import blocks, product, wide_enough
 
 LARGEST = 127
 """The largest code. -128 stays unused, so that the codes of -w are minus those of w."""
@@ -81,7 +81,8 @@ class Int8Weight:
 
     def dense(self, rows: slice = slice(None), dtype: torch.dtype = torch.float32) -> Tensor:
         """The weights as numbers, or some rows of them."""
-        return self.codes[rows].to(dtype).mul_(self.scales[rows].to(dtype)[:, None])
+        wide = wide_enough(dtype)
+        return self.codes[rows].to(wide).mul_(self.scales[rows].to(wide)[:, None]).to(dtype)
 
     def affine(self) -> tuple[Tensor, ...]:
         """What isn't codes: scales."""

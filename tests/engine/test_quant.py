@@ -149,6 +149,14 @@ def test_products_are_those_of_the_unpacked_weights(
             assert ((got.float() - exact).abs() <= reach * 2**-7 + exact.abs() * 2**-7).all()
 
 
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_weights_whose_scales_are_too_small_for_float16(form: Form) -> None:
+    matrix = form(random(64, 64) * 1e-5)
+    x = random(3, 64).half() * 1000
+    wanted = x.float() @ matrix.dense().T
+    assert (matrix(x).float() - wanted).abs().max() < wanted.abs().max() * 0.02
+
+
 @pytest.mark.parametrize("form", KERNELS, ids=lambda form: form.__name__)
 def test_a_row_alone_gets_the_same_answer_bit_for_bit(form: Form) -> None:
     matrix = form(random(192, 256))
