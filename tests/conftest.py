@@ -38,8 +38,16 @@ def _hear_signals() -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
+def _share_cores() -> None:
+    """Let workers that run side by side, and what they start, not fight for the same cores."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+
+
 _bind_checkout()
 _hear_signals()
+_share_cores()
 
 RunLmtool = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -7,6 +7,7 @@ spread enough that a wrong part changes the greedy choice.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class Case:
         config_class = getattr(transformers, f"{self.family}Config")
         torch.manual_seed(self.seed)
         base = {} if "text_config" in self.changes else SMALL  # which then stands within
-        config = config_class(**{**base, **self.changes})
+        # Configs keep the dicts that they are made of, and write to them.
+        config = config_class(**deepcopy({**base, **self.changes}))
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=attention_of(config.model_type)
         ).eval()
