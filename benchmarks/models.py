@@ -49,6 +49,7 @@ SHAPES = {
     "deep": Shape(hidden=768, layers=48, heads=12, kv_heads=4, inner=2048),
     "wide": Shape(hidden=4096, layers=4, heads=32, kv_heads=8, inner=11008, head_dim=128),
     "vocab128k": Shape(hidden=768, layers=8, heads=12, kv_heads=4, inner=2048, vocab=128000),
+    "draft": Shape(hidden=512, layers=4, heads=8, kv_heads=2, inner=1536),
     "tiny": Shape(hidden=256, layers=4, heads=4, kv_heads=2, inner=768, vocab=2000),
 }
 

@@ -69,7 +69,8 @@ class Session:
 
     It has a `tokenizer` (None if the folder has none), a `context` length in tokens and the one it
     was `made_for`, the `eos` ids of all sources joined, the `defaults` of generation_config.json,
-    its `card` and its `spec`.
+    its `card` and its `spec`. `guessing` is how it guesses ahead, None if it doesn't; see
+    `speculate`.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Session:
         self._decoder = decoder
         self._runner: Runner = decoder
         self._kv_dtype: torch.dtype | None = None
-        self._guessing: Guessing | None = None
+        self.guessing: Guessing | None = None
         self._load_s = load_s
 
     @classmethod
@@ -210,7 +211,7 @@ class Session:
         dtype, device = self.decoder.dtype, self.decoder.device
         apart = device.type == "cpu" and dtype != torch.float32
         price = Price.apart(self.spec, dtype.itemsize, step) if apart else Price()
-        self._guessing = Guessing(tuple(ways), price, apart) if ways else None
+        self.guessing = Guessing(tuple(ways), price, apart) if ways else None
 
     def generate(self, request: Request) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for."""
@@ -228,7 +229,7 @@ class Session:
             requests,
             self.context,
             timings,
-            guessing=self._guessing,
+            guessing=self.guessing,
             kv_dtype=self._kv_dtype,
         )
         return Generation(timings, loop.prompts, self._clocked(loop, timings))

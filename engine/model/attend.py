@@ -20,7 +20,7 @@ from .sight import UNSEEN, Sight, Span, sight
 __all__ = ["Sight", "attend", "sight"]
 
 NARROW = 32
-"""Queries of a row below which those of heads that share keys are laid side by side."""
+"""Queries of a row below which unpacking keys takes longer than attending to them."""
 
 LONG = 1024
 """Slots from which threads that would idle get a part of them each."""
@@ -31,6 +31,8 @@ SCORES = 1 << 22
 Part: TypeAlias = tuple[Tensor, Tensor]
 """A weighted sum [R, H, N, Dv], and how much it weighs beside others [R, H, N]: the log of the sum
 of its scores' exponentials. Where there are no others, that may be anything."""
+
+HALF = torch.bfloat16
 
 FLASH: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 """What `F.scaled_dot_product_attention` runs on a CPU; it tells the weight as well."""
@@ -93,7 +95,7 @@ def _is_usual(q: Tensor, kv: KeyValue, span: Span) -> bool:
 def _working_dtype(q: Tensor, stored: torch.dtype) -> torch.dtype:
     """What packed numbers are unpacked to, and queries turned into."""
     if q.is_cpu and (q.dtype == torch.float16 or q.shape[1] < NARROW):
-        return torch.float32  # for few queries, unpacking is what takes time
+        return torch.float32  # it is unpacked to fastest
     return torch.promote_types(q.dtype, stored) if stored.is_floating_point else q.dtype
 
 
@@ -141,8 +143,8 @@ def _attend_at_once(q: Tensor, kv: KeyValue, span: Span, scale: float) -> Tensor
         q = q.reshape(rows, groups, heads // groups, -1)
         if mask is not None and mask.shape[1] > 1:
             mask = mask.reshape(-1, groups, heads // groups, mask.shape[-1])
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-        return out.reshape(rows, 1, heads, -1)
+        out = F.scaled_dot_product_attention(_paired(q), k, v, attn_mask=mask, scale=scale)
+        return out[:, :, : q.shape[2]].reshape(rows, 1, heads, -1)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k,
@@ -155,12 +157,21 @@ def _attend_at_once(q: Tensor, kv: KeyValue, span: Span, scale: float) -> Tensor
     return out.transpose(1, 2)
 
 
+def _paired(q: Tensor) -> Tensor:
+    """Queries [R, G, N, D]; a single one in bfloat16 twice on a CPU.
+
+    Its product of a matrix with one vector takes twice as long as that with two.
+    """
+    return q.expand(-1, -1, 2, -1) if q.shape[2] == 1 and q.dtype == HALF and q.is_cpu else q
+
+
 def _attend_fused(q: Tensor, k: Tensor, v: Tensor, block: Span, scale: float) -> Part:
     """A block on the CPU, q [R, H, N, D]."""
     rows, heads, width, _ = q.shape
     groups, mask = k.shape[1], block.mask
-    if width >= NARROW or (width > 1 and (block.causal or mask is not None)):
+    if width > 1 and (block.causal or mask is not None):
         return FLASH(q, k, v, 0.0, block.causal, attn_mask=mask, scale=scale)
+    # Heads that share keys side by side, as at once: a prompt gains a tenth or more too.
     q = q.reshape(rows, groups, heads // groups * width, -1)
     if mask is not None and mask.shape[1] > 1:
         mask = mask.reshape(-1, groups, heads // groups, mask.shape[-1])
@@ -168,7 +179,8 @@ def _attend_fused(q: Tensor, k: Tensor, v: Tensor, block: Span, scale: float) ->
     if mask is None and rows == 1 and parts > 1 and k.shape[2] >= LONG:
         out, weight = _attend_in_parts(q, k, v, parts, scale)
     else:
-        out, weight = FLASH(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
+        out, weight = FLASH(_paired(q), k, v, 0.0, False, attn_mask=mask, scale=scale)
+        out, weight = out[:, :, : q.shape[2]], weight[:, :, : q.shape[2]]
     return out.reshape(rows, heads, width, -1), weight.reshape(rows, heads, width)
 
 
