@@ -14,8 +14,8 @@ import typer
 
 from .. import UsageError
 from .model_options import QUANTS, ModelSettings, QuantName, WhichModel
-from .option_groups import LARGEST_SEED
 from .ranges import Names, Ranges
+from .sampling_options import LARGEST_SEED
 from .settings import Choice, Flag, Many, Setting, Whole, listed, setting
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from ..opening import open_draft, open_session
 from ..option_groups import (
     OutputOptions,
     PromptOptions,
-    SamplingSettings,
     StopSettings,
     TalkOptions,
 )
 from ..options import open_terminal
 from ..prompt import PendingPrompt, argument_text, open_prompt, parse_ids
+from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
 from ..signals import TimeUp, arrived, time_limit
 from ..sink import Sink, open_sink
