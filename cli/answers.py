@@ -21,11 +21,12 @@ PARTING = "---\n"
 
 @dataclass
 class Answer:
-    """One sample as it grows."""
+    """One sample as it grows; `whole` unless a grammar asks for more."""
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list["Token"])
     finish: str | None = None
+    whole: bool = True
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .progress import megabytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from ..engine.request import Candidate, PromptToken, Timings, Token
+    from ..engine.request import Candidate, Grammar, PromptToken, Timings, Token
 
 
 def tell_settings(terminal: Terminal, describe: Describer) -> None:
@@ -34,6 +34,20 @@ def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answ
         name = f"sample {number}: " if len(answers) > 1 else ""
         terminal.detail(f"{name}{len(answer.tokens)} tokens, finish: {answer.finish}")
     terminal.detail(f"seed: {describe.seed}")
+
+
+def tell_cut(terminal: Terminal, grammar: Grammar, answers: Sequence[Answer]) -> None:
+    """Warn of texts that ended before they were what the grammar asks for."""
+    why = {
+        "length": "it ended at --max-tokens",
+        "context": "it ended with the context",
+        "timeout": "it ended at --timeout",
+    }
+    for number, answer in enumerate(answers):
+        if answer.tokens and not answer.whole:
+            name = f"sample {number}" if len(answers) > 1 else "the text"
+            cause = why.get(answer.finish or "", "it ended at a stop text or token")
+            terminal.warn(f"{name} is not complete under {grammar.name}: {cause}")
 
 
 def tell_timings(terminal: Terminal, timings: Timings) -> None:

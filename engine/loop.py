@@ -14,6 +14,7 @@ from .cache.static import StaticCache
 from .device import to_host
 from .request import Candidate, PromptToken, Request, Timings
 from .runner import Runner
+from .sampling.grammar import Constraint
 from .sampling.sampler import checked, choose
 from .scheduler import Part, Scheduler
 from .sequence import Sequence
@@ -50,6 +51,7 @@ class Loop:
     Texts come and go at every step; what a text says doesn't depend on who runs beside it.
     With `guessing`, steps check several tokens of a text at once, and it stays the
     same. `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
+    `constraints` are where the requests' grammars begin, one a request, or none at all.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Loop:
         chunk: int = CHUNK,
         guessing: Guessing | None = None,
         kv_dtype: torch.dtype | None = None,
+        constraints: Many[Constraint | None] = (),
     ) -> None:
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
         self._device = decoder.device
         self._turning_points = decoder.spec.turning_points()
         self._requests = requests
+        self._constraints = constraints or [None] * len(requests)
         self._context = context
         self._timings = timings
         self._chunk = chunk
@@ -109,8 +113,9 @@ class Loop:
         return min(unbounded, max(most, default=0))
 
     def _sequences(self) -> Iterator[Sequence]:
-        for number, request in enumerate(self._requests):
-            yield from Sequence.samples_of(request, number)
+        pairs = zip(self._requests, self._constraints, strict=True)
+        for number, (request, constraint) in enumerate(pairs):
+            yield from Sequence.samples_of(request, number, constraint)
 
     def _run(self, parts: Many[Part], cache: StaticCache) -> Tensor:
         """The wanted logits of one step, [O, V], and they are numbers."""
@@ -181,6 +186,8 @@ class Loop:
             room = min([room, *(point - 1 - sequence.length for point in turns)])
             if sequence.generated and sequence.left == 1:
                 guess = self._guesser.guess(sequence, room)
+                if guess and sequence.constraint is not None:
+                    guess = guess[: sequence.constraint.right(guess)]
                 part = part.with_guess(guess) if guess else part
             guessing.append(part)
         return guessing

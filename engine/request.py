@@ -43,13 +43,29 @@ class Stop:
     min_tokens: int = 0
 
 
+GrammarKind = Literal["json_schema", "regex", "choice", "lark"]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What a text must match as a whole.
+
+    `source` is a JSON Schema, a regular expression, a JSON list of texts one of which it must be,
+    or a Lark grammar, by its `kind`; `name` is what messages call it.
+    """
+
+    kind: GrammarKind
+    source: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Request:
     """One prompt to be continued, `samples` times.
 
     `max_new` None runs to the end of the context. `logprobs` is how many alternatives to report
     at each position (0: the chosen token alone); None reports nothing. `prompt_logprobs` asks the
-    same for the prompt's own tokens.
+    same for the prompt's own tokens. `grammar` holds the text to a form.
     """
 
     ids: tuple[int, ...]
@@ -59,6 +75,7 @@ class Request:
     samples: int = 1
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Token:
     text. So it can lag behind `id`, be empty, or, on the last token, hold more than one token's
     text. `logprob` and `top` are of the model's own distribution, before temperature and
     truncation. `finish` is set on a sample's last token. `request` counts the requests that were
-    asked for together.
+    asked for together. `whole` is false while the request's grammar asks for more.
     """
 
     sample: int
@@ -87,6 +104,7 @@ class Token:
     top: tuple[Candidate, ...] = ()
     finish: Finish | None = None
     request: int = 0
+    whole: bool = True
 
 
 @dataclass(frozen=True)

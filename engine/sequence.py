@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .cache.layout import KVCache
 from .request import Finish, Request
+from .sampling.grammar import Constraint
 from .sampling.sampler import Draw
 
 
@@ -31,6 +32,7 @@ class Sequence:
     """One sample of a request: its ids so far, how many of them are cached, how it ended.
 
     `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
+    `constraint` is how far it has come in the request's grammar.
     """
 
     request: Request
@@ -40,6 +42,7 @@ class Sequence:
     cached: int = 0
     generated: list[int] = field(default_factory=list[int])
     finish: Finish | None = None
+    constraint: Constraint | None = None
     opening: Opening = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,19 +50,27 @@ class Sequence:
         self.opening = Opening(self, 1)
 
     @classmethod
-    def samples_of(cls, request: Request, number: int = 0) -> Iterator[Sequence]:
+    def samples_of(
+        cls, request: Request, number: int = 0, constraint: Constraint | None = None
+    ) -> Iterator[Sequence]:
         """A request's samples in the order in which they get rows: whoever reads comes first.
 
-        That is the last one, since it starts last where rows are scarce.
+        That is the last one, since it starts last where rows are scarce. `constraint` is where the
+        request's grammar begins.
         """
         count = request.samples if request.max_new != 0 else 1  # all alike: no tokens
-        last = Sequence(request, count - 1, number)
+        last = Sequence(request, count - 1, number, constraint=_fork(constraint))
         last.opening.absent = count
         yield last
         for sample in range(count - 1):
-            sequence = Sequence(request, sample, number)
+            sequence = Sequence(request, sample, number, constraint=_fork(constraint))
             sequence.opening = last.opening
             yield sequence
+
+    @property
+    def whole(self) -> bool:
+        """Whether a grammar asks for nothing more."""
+        return self.constraint is None or self.constraint.whole
 
     @property
     def length(self) -> int:
@@ -112,6 +123,7 @@ class Sequence:
             self.length + len(ahead),
             self.recent(ahead),
             stop.eos | stop.ids if early else frozenset(),
+            self.constraint.mask(ahead) if self.constraint else None,
         )
 
     def recent(self, ahead: Ids[int] = ()) -> tuple[int, ...]:
@@ -134,7 +146,22 @@ class Sequence:
             self.finish = "stop"
         elif id in stop.eos:
             self.finish = "eos"
+        elif self.constraint is not None and self._completes(self.constraint, id):
+            self.finish = "stop"
         elif request.max_new is not None and len(self.generated) >= request.max_new:
             self.finish = "length"
         elif self.length >= context:
             self.finish = "context"
+
+    def _completes(self, constraint: Constraint, id: int) -> bool:
+        """Whether a chosen id makes the text one that its grammar lets nothing follow.
+
+        Where no id could end it, a text ends as soon as it may.
+        """
+        constraint.take(id)
+        may_end = len(self.generated) >= self.request.stop.min_tokens
+        return constraint.over or (constraint.whole and constraint.open_ended and may_end)
+
+
+def _fork(constraint: Constraint | None) -> Constraint | None:
+    return None if constraint is None else constraint.fork()

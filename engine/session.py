@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from .. import InputError, ModelError, UsageError
-from ..tokenizer.stream import TextStream
+from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .loop import CHUNK, Emission, Loop
@@ -22,6 +22,7 @@ from .model.decoder import Decoder
 from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
+from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
 from .stop import StopMatcher
 from .weights.checkpoint import Checkpoint, open_checkpoint
@@ -94,6 +95,7 @@ class Session:
         self._kv_dtype: torch.dtype | None = None
         self.guessing: Guessing | None = None
         self._load_s = load_s
+        self._vocabulary: Vocabulary | None = None
 
     @classmethod
     def load(
@@ -221,7 +223,8 @@ class Session:
         """Start on several requests, which run side by side as far as there is room.
 
         A token's `request` says whose it is. A text is the same as if its request ran alone, but
-        for how sums are rounded.
+        for how sums are rounded. Raises where a request's grammar can't be followed: see
+        `compile_grammar`.
         """
         timings = Timings(load_s=self._load_s)
         loop = Loop(
@@ -231,8 +234,22 @@ class Session:
             timings,
             guessing=self.guessing,
             kv_dtype=self._kv_dtype,
+            constraints=[self._constraint(request) for request in requests],
         )
         return Generation(timings, loop.prompts, self._clocked(loop, timings))
+
+    def _constraint(self, request: Request) -> Constraint | None:
+        """Where a request's grammar begins, None if it has none."""
+        grammar = request.grammar
+        if grammar is None:
+            return None
+        if self.tokenizer is None:
+            raise ModelError(
+                f"{grammar.name}: a grammar needs a tokenizer, and `{self.card.path}` has none"
+            )
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.tokenizer, self.spec.vocab)
+        return compile_grammar(grammar, self._vocabulary, request.stop)
 
     def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
         """The tokens; how long the first took and what memory all took goes to `timings`."""
@@ -252,25 +269,33 @@ class Session:
                 sequence = emission.sequence
                 key = (sequence.number, sequence.sample)
                 if key not in voices:
-                    voices[key] = _Voice(self.tokenizer, sequence.request)
+                    voices[key] = _Voice(self._stream(sequence.request), sequence.request)
                 yield voices[key].say(emission)
                 if sequence.finish is not None:
                     del voices[key]
+
+    def _stream(self, request: Request) -> Stream | None:
+        """What makes text of a request's ids; under a grammar, just the text that it has seen."""
+        if request.grammar is not None and self._vocabulary is not None:
+            return SpelledStream(self._vocabulary.spellings)
+        return TextStream(self.tokenizer, before=request.ids) if self.tokenizer else None
 
 
 class _Voice:
     """One sample's way from ids to text: whole characters, stop texts found and held back."""
 
-    def __init__(self, tokenizer: Tokenizer | None, request: Request) -> None:
-        self._stream = TextStream(tokenizer, before=request.ids) if tokenizer else None
+    def __init__(self, stream: Stream | None, request: Request) -> None:
+        self._stream = stream
         self._stop = request.stop
+        self._whole_anyway = request.grammar is None  # a stop text cuts a grammar's text off
         self._matcher = StopMatcher(request.stop.texts, request.stop.keep)
 
     def say(self, emission: Emission) -> Token:
         """The token to stream for an emission; a stop text found in it ends the sequence."""
         sequence = emission.sequence
-        ends_silently = sequence.finish in ("eos", "stop") and not self._stop.keep
-        text = ""
+        ends = emission.id in self._stop.eos or emission.id in self._stop.ids
+        ends_silently = ends and sequence.finish is not None and not self._stop.keep
+        text, whole = "", sequence.whole
         if self._stream is not None:
             text = "" if ends_silently else self._stream.push(emission.id)
             if sequence.finish is not None:
@@ -278,6 +303,7 @@ class _Voice:
             text = self._matcher.push(text, len(sequence.generated) > self._stop.min_tokens)
             if self._matcher.stopped:
                 sequence.finish = "stop"
+                whole = self._whole_anyway
             elif sequence.finish is not None:
                 text += self._matcher.finish()
         return Token(
@@ -288,6 +314,7 @@ class _Voice:
             emission.top,
             sequence.finish,
             sequence.number,
+            whole,
         )
 
 

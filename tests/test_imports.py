@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("spec", "request", "step", "stop", "device"),
     ("matrix",),
-    ("families", "cache", "quant", "machine"),
+    ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
     ("parallel", "runner", "scheduler"),
     ("weights", "speculate"),
@@ -41,7 +41,7 @@ NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.
 ENGINE_FILES_THAT_SEE_TEXT = ("engine.session", "engine.sampling.grammar", "engine.examine")
 WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec")
-WITHOUT_TORCH += ("engine.cache.blocks",)
+WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 LONGEST_FILE = 400
 

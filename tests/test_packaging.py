@@ -54,12 +54,21 @@ def test_every_package_has_its_init() -> None:
     } == set()
 
 
+RUN_TIME_EXTRAS = ("grammar",)
+"""Extras that the package imports where they are used; the others are for work on it."""
+
+
 def test_dependencies_are_those_imported() -> None:
     outside = {
         found.target.split(".")[0] for found in find_imports(read_tree(ROOT)) if not found.relative
     }
     imported = names_of(sorted(outside - sys.stdlib_module_names - {"lmtool", "tomllib"}))
-    assert imported == names_of(PROJECT["project"]["dependencies"])
+    extras = PROJECT["project"]["optional-dependencies"]
+    named = [
+        *PROJECT["project"]["dependencies"],
+        *(one for e in RUN_TIME_EXTRAS for one in extras[e]),
+    ]
+    assert imported == names_of(named)
 
 
 def test_every_dependency_has_its_pin() -> None:

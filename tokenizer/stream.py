@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from typing import Protocol
 
 from .tokenizer import Tokenizer
 
@@ -11,6 +12,34 @@ _CONTEXT = 4
 """Tokens of a prompt that are enough for the next token to know what it follows."""
 _LONGEST_CHARACTER = 4
 """Bytes, hence tokens, that one character may take."""
+
+
+class Stream(Protocol):
+    """Ids in, one at a time, and text out as soon as it is certain."""
+
+    def push(self, id: int) -> str:
+        """The text that is certain now that `id` has come; often empty."""
+        ...
+
+    def finish(self) -> str:
+        """What was held back, now that no more comes."""
+        ...
+
+
+class SpelledStream:
+    """Text by what each id is spelled, in bytes, whatever stands before it."""
+
+    def __init__(self, spellings: Sequence[bytes]) -> None:
+        self._spellings = spellings
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id: int) -> str:
+        """See `Stream`."""
+        return self._utf8.decode(self._spellings[id])
+
+    def finish(self) -> str:
+        """See `Stream`."""
+        return self._utf8.decode(b"", final=True)
 
 
 class TextStream:

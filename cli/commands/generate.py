@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
+from ..constraint_options import ConstraintSettings
 from ..exits import Exit
-from ..generation_talk import tell_logprobs, tell_outcome, tell_settings, tell_timings
+from ..generation_talk import tell_cut, tell_logprobs, tell_outcome, tell_settings, tell_timings
 from ..model_options import GuessSettings, ModelSettings
 from ..opening import open_draft, open_session
 from ..option_groups import (
@@ -49,6 +50,7 @@ class Job:
     stops: StopSettings
     output: OutputOptions
     guess: GuessSettings
+    constraints: ConstraintSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -65,6 +67,7 @@ def generate(
     model: ModelSettings,
     sampling: SamplingSettings,
     stops: StopSettings,
+    constraints: ConstraintSettings,
     output: OutputOptions,
     guess: GuessSettings,
     talk: TalkOptions,
@@ -75,8 +78,9 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints)
     stop_texts = job.stop_texts()
+    grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
         session = open_session(model)
@@ -84,7 +88,8 @@ def generate(
         asked = _encode(session, job, pending, terminal)
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)
-        generation = session.generate(_request(session, job, chosen, stop_texts, asked.ids))
+        request = _request(session, job, chosen, stop_texts, asked.ids)
+        generation = session.generate(replace(request, grammar=grammar))
         describe = _describer(session, job, chosen, asked, generation)
         tell_settings(terminal, describe)
         answers = [Answer() for _ in range(chosen.samples.value)]
@@ -97,6 +102,8 @@ def generate(
                 terminal.note(f"seed: {chosen.seed.value}")
         if output.format.value == "text" and describe.logprobs:
             tell_logprobs(terminal, describe, answers)
+        if grammar is not None:
+            tell_cut(terminal, grammar, answers)
         tell_outcome(terminal, describe, answers)
         if output.timings.value:
             tell_timings(terminal, generation.timings)
@@ -128,7 +135,9 @@ def _describer(
         seed=chosen.seed.value,
         timings=generation.timings,
         card=session.card,
-        settings=listed(job.model, job.guess, job.prompt, chosen, job.stops, job.output),
+        settings=listed(
+            job.model, job.guess, job.prompt, chosen, job.stops, job.constraints, job.output
+        ),
         has_text=session.tokenizer is not None,
         token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
         echo=job.output.echo.value,
@@ -254,7 +263,7 @@ def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_t
                 text = token.text if has_text else f"{parting}{token.id}"
                 answer.tokens.append(token)
                 answer.text += text
-                answer.finish = token.finish
+                answer.finish, answer.whole = token.finish, token.whole
                 writer.news(token.sample, text)
         except TimeUp:
             arrived()

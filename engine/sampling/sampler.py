@@ -13,6 +13,7 @@ from ... import ModelError
 from ..device import to_host
 from ..request import Sampling
 from . import penalties, rules
+from .mask import only
 
 Rule = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,7 +32,7 @@ class Draw:
     """Whose turn it is: a row's sampling settings, its sample's number, the token's position.
 
     `recent` are the ids that `Sampling.repetition` makes less likely, `barred` those that can't be
-    chosen.
+    chosen, and `mask`, packed [W], the only ones that can.
     """
 
     sampling: Sampling
@@ -39,6 +40,7 @@ class Draw:
     position: int
     recent: Sequence[int] = ()
     barred: frozenset[int] = frozenset()
+    mask: Tensor | None = None
 
 
 def checked(logits: Tensor) -> Tensor:
@@ -58,7 +60,8 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     Temperature 0 takes the likeliest, the lowest id among equals. Otherwise the row's own random
     number picks from the cumulated probabilities, so a choice depends on nothing but the row.
     """
-    logits = _penalized(_without_barred(logits, draws), draws)
+    logits = _without_barred(only(logits, [draw.mask for draw in draws]), draws)
+    logits = _penalized(logits, draws)
     ids = to_host(logits.argmax(-1))
     rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if rows:
