@@ -24,7 +24,8 @@ class TokenizerFiles:
     pipeline: tokenizers.Tokenizer
     config: dict[str, Any]
     """tokenizer_config.json over special_tokens_map.json."""
-    chat_template: str | None
+    chat_templates: dict[str, str]
+    """Jinja sources by name; one that has none is called "default"."""
     path: Path
     """The tokenizer.json."""
 
@@ -40,7 +41,7 @@ def read_files(path: Path) -> TokenizerFiles:
     folder = file.parent
     config = _read_object(folder / "special_tokens_map.json")
     config |= _read_object(folder / "tokenizer_config.json")
-    return TokenizerFiles(_read_pipeline(file), config, _chat_template(folder, config), file)
+    return TokenizerFiles(_read_pipeline(file), config, _chat_templates(folder, config), file)
 
 
 def token_named(config: dict[str, Any], role: str) -> str | None:
@@ -116,19 +117,30 @@ def _parse(file: Path, data: bytes) -> object:
         raise ModelError(f"`{file}` is not JSON that can be read: nested too deep") from error
 
 
-def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
-    """chat_template.jinja, or the config's template, or the one called default among several."""
+def read_template(file: Path) -> str:
+    """A Jinja file. Raises `ModelError` where it can't be read or isn't UTF-8."""
+    data = _read_bytes(file)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
+
+
+def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """The config's template or named ones, and over them what stands in files of their own."""
+    value = config.get("chat_template")
+    found: dict[str, str] = {}
+    if isinstance(value, list):
+        for item in cast("list[object]", value):
+            named = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+            name, source = named.get("name"), named.get("template")
+            if isinstance(name, str) and isinstance(source, str):
+                found[name] = source
+    elif isinstance(value, str):
+        found["default"] = value
     file = folder / "chat_template.jinja"
     if file.exists():
-        data = _read_bytes(file)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
-    value = config.get("chat_template")
-    if isinstance(value, list):
-        named = cast("list[dict[str, Any]]", value)
-        value = next(
-            (item.get("template") for item in named if item.get("name") == "default"), None
-        )
-    return value if isinstance(value, str) else None
+        found["default"] = read_template(file)
+    for more in sorted((folder / "additional_chat_templates").glob("*.jinja")):
+        found[more.stem] = read_template(more)
+    return found

@@ -21,14 +21,14 @@ Special = Literal["text", "parse"]
 class Tokenizer:
     """A tokenizer as its files describe it.
 
-    `name` is its folder's; `chat_template` is the Jinja source, if there is one.
+    `name` is its folder's; `chat_templates` are Jinja sources by name, usually one, "default".
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
         """Build it from files that have been read; `load` does both."""
         self.pipeline = files.pipeline
         self.name = files.path.resolve().parent.name
-        self.chat_template = files.chat_template
+        self.chat_templates = files.chat_templates
         self.spelling = spelling_of(files.pipeline)
         self._config = files.config
         self._alphabet = gpt2_alphabet()
@@ -59,6 +59,21 @@ class Tokenizer:
         """Ids of control tokens, which stand for no text."""
         added = self.pipeline.get_added_tokens_decoder()
         return frozenset(id for id, token in added.items() if token.special)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The source of the chat template, if there is one."""
+        return self.chat_templates.get("default")
+
+    @cached_property
+    def named_specials(self) -> dict[str, str]:
+        """Special tokens by the roles that the config gives them, such as "bos_token"."""
+        roles = {role: token_named(self._config, role) for role in self._config}
+        return {
+            role: token
+            for role, token in roles.items()
+            if token is not None and role.endswith("_token")
+        }
 
     @cached_property
     def bos_id(self) -> int | None:
