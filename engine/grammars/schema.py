@@ -93,11 +93,12 @@ def place_of_fault(schema: Schema, fault: str, judge: Callable[[Schema], str]) -
     if len(parts) > MOST_TRACED:
         return "#"
     whole = _object(schema)
-    # What a part refers to mostly lies there.
+    # What a part refers to mostly lies there. Without it, the fault is the part's own.
     shared = {name: whole[name] for name in ("$defs", "definitions") if name in whole}
-    for pointer, part in parts:
-        if isinstance(part, dict) and judge({**shared, **_object(part)}) == fault:
-            return pointer
+    for around in ({}, shared):
+        for pointer, part in parts:
+            if isinstance(part, dict) and judge({**around, **_object(part)}) == fault:
+                return pointer
     return "#"
 
 

@@ -1,0 +1,175 @@
+"""What is said of schemas, regexes and grammars that can't be followed. No model is in sight."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmtool import InputError, LmtoolError, UsageError
+from lmtool.engine.grammars.schema import Endings, parse_schema
+from lmtool.engine.grammars.source import check_grammar
+from lmtool.engine.request import Grammar
+
+
+def fault(kind: Any, source: object) -> str:
+    """What `check_grammar` raises, hint and all; empty if nothing."""
+    text = source if isinstance(source, str) and kind != "choice" else json.dumps(source)
+    error = UsageError if kind in ("regex", "choice") else InputError
+    try:
+        check_grammar(Grammar(kind, text, "it"))
+    except error as caught:
+        message = caught.message
+    else:
+        message = ""
+    assert "\n" not in message
+    return message
+
+
+NEST = {"type": "object", "properties": {"in": {"type": "array", "items": {"$ref": "#/$defs/x"}}}}
+
+BAD_SCHEMAS: list[tuple[object, str]] = [
+    ("", "it is not JSON: expecting value (line 1, column 1, offset 0)"),
+    ('{"type":\n "string",}', "(line 2, column 11, offset 19)"),
+    ('{"minimum": NaN}', "it is not JSON: it has the number NaN"),
+    ('{"type": "null", "type": "string"}', 'the name "type" stands twice'),
+    ("[1]", "it is no JSON Schema: it must be an object, true or false"),
+    ('"string"', "it is no JSON Schema"),
+    ("[" * 100_000, "it is nested too deep"),
+    (False, "can't be met at `#`: schema is false"),
+    ({"type": "integer", "minimum": 5, "maximum": 3}, "minimum (5) is greater than maximum (3)"),
+    ({"enum": []}, "can't be met at `#`"),
+    ({"type": "text"}, "at `#`: invalid type: text"),
+    ({"properties": {"a": {"not": {}}}}, "`not` at `#/properties/a` is not supported"),
+    ({"items": {"uniqueItems": True}}, "`uniqueItems` at `#/items` is not supported"),
+    ({"if": {}, "then": {}}, "`if`, `then` at `#` are not supported"),
+    (
+        {**NEST, "$defs": {"x": {"type": "string", "format": "tel"}}},
+        "at `#/$defs/x`: unknown format: tel",
+    ),
+    ({"anyOf": [{"type": "string", "pattern": "a("}]}, "`a(` is wrong at character 2: unclosed"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "`oneOf` at `#` is not supported where"),
+    ({"$ref": "https://example.com/x"}, "`$ref` at `#` leads outside of the schema"),
+    ({"properties": {"a/b": {"$ref": "#/$defs/no"}}}, "pointer '/$defs/no' does not exist"),
+    ({"type": "string", "minLength": "3"}, "at `#`: expected positive integer for 'minLength'"),
+    ({"required": ["x"], "additionalProperties": False, "type": "object"}, "property 'x'"),
+    ({"type": "string", "pattern": "^a$", "minLength": 2}, "no string has all that is asked"),
+    ({"type": "object", "minProperties": 2}, "`minProperties` at `#` is not supported beyond"),
+    ({"$ref": "#"}, "can't be met: `#` needs itself without end"),
+    (
+        {
+            "$ref": "#/$defs/a",
+            "$defs": {
+                "a": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/b"}},
+                "b": {
+                    "type": "object",
+                    "required": ["a"],
+                    "additionalProperties": {"$ref": "#/$defs/a"},
+                },
+            },
+        },
+        "can't be met: `#/$defs/a` needs itself without end",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "said"), BAD_SCHEMAS, ids=lambda one: str(one)[:40])
+def test_bad_schemas(schema: object, said: str) -> None:
+    assert said in fault("json_schema", schema)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "said"),
+    [
+        ("regex", "(a", "it: the regular expression `(a` is wrong at character 1: unclosed group"),
+        ("regex", "a(?=b)", "look-around, including look-ahead and look-behind, is not supported"),
+        ("regex", r"(a)\1", "backreferences are not supported"),
+        ("regex", r"[^\s\S]", "it: no text matches it"),
+        ("regex", r"a[^\s\S]b", "it: no text matches it"),
+        ("regex", "a{0}", "it: nothing but the empty text matches it"),
+        ("lark", "", "it: no start rule found"),
+        ("lark", 'start: a b\na: "x"', 'it: line 1: unknown name: "b"'),
+        ("lark", 'start: "a"\n\nb : :', "it: line 3: Expected"),
+        ("lark", 'start: "a" (', "it: line 1: Expected token ')'"),
+        ("lark", 'start: "a" B\nB: /(/', "line 2: the regular expression `(` is wrong"),
+        ("lark", 'start: start "a"', "no text matches it"),
+        ("lark", 'start: ""', "nothing but the empty text"),
+    ],
+    ids=lambda one: str(one)[:30],
+)
+def test_bad_regexes_and_grammars(kind: str, source: str, said: str) -> None:
+    assert said in fault(kind, source)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("json_schema", True),
+        ("json_schema", {}),
+        ("json_schema", {"title": "a", "description": "b", "x-mine": 1, "default": 5}),
+        ("json_schema", {"const": '\0"\\/\u2028<|endoftext|>'}),
+        ("json_schema", {"$ref": "#/$defs/x", "$defs": {"x": NEST}}),
+        ("json_schema", {"oneOf": [{"type": "string"}, {"type": "null"}]}),
+        ("regex", "a/b"),
+        ("regex", "a\nb"),
+        ("regex", "日本|(?i)x"),
+        ("choice", ["a", "é\n/\"'|{}", "\0"]),
+        ("lark", 'start: "a"'),
+        ("lark", "start: <|only-a-vocabulary-can-tell|>"),
+    ],
+    ids=lambda one: str(one)[:30],
+)
+def test_good_ones(kind: str, source: object) -> None:
+    assert fault(kind, source) == ""
+
+
+def test_what_can_t_end_is_left_out() -> None:
+    endless = {"type": "object", "required": ["x"], "properties": {"x": {"$ref": "#/$defs/x"}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/x"}, "b": {"anyOf": [{"$ref": "#/$defs/x"}, True]}},
+        "enum": [{"$ref": "#/$defs/x"}],
+        "$defs": {"x": endless},
+    }
+    endings = Endings(schema)
+    assert endings.endless() is None
+    pruned = endings.pruned(schema)
+    assert pruned["properties"] == {"a": False, "b": {"anyOf": [False, True]}}
+    assert pruned["enum"] == schema["enum"]
+    assert pruned["$defs"] == {"x": False}
+
+
+KEYWORDS = (
+    *("type", "properties", "items", "$ref", "anyOf", "allOf", "required", "enum", "minItems"),
+    *("pattern", "$defs", "minProperties", "additionalProperties", "x-guidance", "a"),
+)
+POINTED = st.sampled_from(["object", "array", "string", "#", "#/$defs/a", "#/items/0"])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYWORDS), inner | POINTED, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(anything)
+def test_no_schema_breaks_anything(schema: Any) -> None:
+    said = fault("json_schema", json.dumps(schema))
+    assert said == "" or said.startswith("it")
+
+
+@given(st.text(max_size=20), st.sampled_from(["regex", "lark", "json_schema"]))
+def test_no_text_breaks_anything(text: str, kind: str) -> None:
+    said = fault(kind, text)
+    assert said == "" or said.startswith("it")
+
+
+def test_a_schema_that_is_read_is_the_schema() -> None:
+    assert parse_schema('{"a": [1, 2.5, null]}', "it") == {"a": [1, 2.5, None]}
+    with pytest.raises(LmtoolError):
+        parse_schema("nul", "it")
