@@ -284,7 +284,7 @@ class ChatTemplate:
 
     def _encoder_for(self, text: str) -> GuardedEncoder:
         """An encoder whose stand-ins are not in `text`."""
-        if self._encoder is None or self._encoder.private in text:
+        if self._encoder is None or any(map(text.__contains__, self._encoder.stand_ins)):
             self._encoder = GuardedEncoder(self._tokenizer, self.controls, text)
         return self._encoder
 

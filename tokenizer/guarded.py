@@ -33,8 +33,8 @@ class GuardedEncoder:
         from tokenizers import AddedToken
         from tokenizers import Tokenizer as Library
 
-        private = next(chr(0xE000 + n) for n in range(0x1900) if chr(0xE000 + n) not in avoid)
-        early, late, seam = (private * count for count in (1, 2, 3))
+        free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in avoid)
+        early, late, seam = self.stand_ins = next(free), next(free), next(free)
         own = cast("Any", tokenizer.pipeline)
         library = cast("Any", Library(own.model))
         if own.normalizer is not None:
@@ -49,7 +49,6 @@ class GuardedEncoder:
         library.add_tokens(
             [AddedToken(word, normalized=word == late) for word in (early, late, seam)]
         )
-        self.private = private
         self.controls = {own.token_to_id(token): token for token in controls}
         self._library = library
         # Tokens that the model itself lacks got ids of their own here.
@@ -57,7 +56,7 @@ class GuardedEncoder:
         self._ids = {id: own.token_to_id(token.content) for id, token in here.items()}
         self._seam = seam
         self._seam_id: int = library.token_to_id(seam)
-        self._stand_ins = {library.token_to_id(early), library.token_to_id(late)}
+        self._stand_in_ids = {library.token_to_id(early), library.token_to_id(late)}
         self._spelled_in = {
             own.token_to_id(token.content): late if token.normalized else early for token in added
         }
@@ -102,7 +101,7 @@ class GuardedEncoder:
         ids: list[int] = []
         leaked: set[int] = set()
         for id in found:
-            if id in self._stand_ins:
+            if id in self._stand_in_ids:
                 ids.append(next(waiting))
             elif id != self._seam_id:
                 ids.append(self._ids.get(id, id))

@@ -24,7 +24,7 @@ import jinja2.parser
 import jinja2.sandbox
 import jinja2.utils
 
-PROCESSOR_S = 3
+PROCESSOR_S = 2
 """Seconds of computing that one request may take."""
 MEMORY = 1 << 29
 """Bytes that the process may hold besides what it starts with."""

@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).with_name("jinja_process.py")
 START_S = 60.0
 """Seconds until the process must be ready, on however busy a machine."""
 RENDER_S = 15.0
-"""Seconds that rendering may take by the clock; the process itself allows 3 of computing."""
+"""Seconds that rendering may take by the clock; the process itself allows 2 of computing."""
 
 # Where packages are found is handed down: -I keeps all else of the surroundings out.
 _START = (
@@ -60,15 +60,13 @@ class Renderer:
         try:
             if not self._compiled:
                 self._ask(process, None, START_S)
-                self._ask(process, {"template": self._source}, RENDER_S)
+                self._checked(self._ask(process, {"template": self._source}, RENDER_S))
                 self._compiled = True
-            request = {"variables": variables, "now": now.isoformat()}
-            return cast("str", self._ask(process, request, RENDER_S)["text"])
-        except InputError:
-            raise  # the process is as good as before
+            reply = self._ask(process, {"variables": variables, "now": now.isoformat()}, RENDER_S)
         except BaseException:
             self.close()
             raise
+        return cast("str", self._checked(reply)["text"])
 
     def close(self) -> None:
         """End the process; a later `render` starts another."""
@@ -108,7 +106,9 @@ class Renderer:
             timer.cancel()
         if not line.endswith(b"\n"):
             raise self._died(process, request)
-        reply: dict[str, Any] = json.loads(line)
+        return json.loads(line)
+
+    def _checked(self, reply: dict[str, Any]) -> dict[str, Any]:
         if "fault" in reply:
             raise self._fault(reply["fault"], reply["message"], reply["line"])
         return reply

@@ -1,0 +1,222 @@
+"""Chat templates: what transformers renders, and messages that spell special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lmtool import InputError, LmtoolError, ModelError, UsageError
+from lmtool.tokenizer.chat import ChatTemplate, Message
+from lmtool.tokenizer.tokenizer import Tokenizer
+from reference import chats
+from reference.small_tokenizers import KINDS
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return Tokenizer.load(chats.save_chat_tokenizer(tmp_path_factory.mktemp("chats") / "chats"))
+
+
+@pytest.fixture(scope="module")
+def templates(tokenizer: Tokenizer) -> Iterator[dict[str, ChatTemplate]]:
+    """Every template, its process running."""
+    made = {
+        name: ChatTemplate(source, tokenizer, f"the chat template {name}")
+        for name, source in chats.TEMPLATES.items()
+    }
+    yield made
+    for template in made.values():
+        template.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """transformers' tokenizer of the same vocabulary."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=chats.chat_tokenizer(),
+        bos_token=chats.BOS,
+        eos_token=chats.EOS,
+        pad_token="<|endoftext|>",
+    )
+
+
+def as_messages(talk: list[dict[str, Any]]) -> list[Message]:
+    return [
+        Message(
+            one["role"],
+            one["content"],
+            {name: value for name, value in one.items() if name not in ("role", "content")},
+        )
+        for one in talk
+    ]
+
+
+def outcome(call: Any) -> Any:
+    """What `call` returns, or what it raises as (code's class, message)."""
+    import jinja2
+
+    try:
+        return call()
+    except LmtoolError as error:
+        kind = "refused" if isinstance(error, InputError) else "failed"
+        return kind, error.message.partition(": ")[2] if kind == "refused" else ""
+    except jinja2.TemplateRuntimeError:  # undefined names and the sandbox's own refusals
+        return "failed", ""
+    except jinja2.TemplateError as error:
+        return "refused", " ".join(str(error).split())[:300]
+    except Exception:
+        return "failed", ""
+
+
+VARIABLES: tuple[dict[str, Any], ...] = (
+    {},
+    {"tools": chats.TOOLS},
+    {"enable_thinking": False, "date_string": "01 Jan 2025", "reasoning_effort": "high"},
+    {"documents": chats.DOCUMENTS, "thinking": True, "controls": {"length": "short"}},
+)
+
+
+@pytest.mark.parametrize("name", chats.TEMPLATES)
+def test_text_and_ids_are_transformers_own(
+    name: str, templates: dict[str, ChatTemplate], reference: Any
+) -> None:
+    ours, source = templates[name], chats.TEMPLATES[name]
+    rendered = 0
+    for talk in chats.TALKS.values():
+        for variables in VARIABLES:
+            for answer in (True, False):
+                options = {"add_generation_prompt": answer, "chat_template": source, **variables}
+                expected = outcome(
+                    lambda t=talk, o=options: reference.apply_chat_template(t, tokenize=False, **o)
+                )
+                messages = as_messages(talk)
+                found = outcome(
+                    lambda m=messages, v=variables, a=answer: ours.encode(m, answer=a, variables=v)
+                )
+                if isinstance(expected, tuple):
+                    assert found == expected
+                    continue
+                ids = reference.apply_chat_template(talk, return_dict=False, **options)
+                assert (found.text, list(found.ids)) == (expected, ids)
+                assert ours.render(messages, answer=answer, variables=variables) == expected
+                rendered += 1
+    assert rendered >= 8
+
+
+def test_there_are_a_dozen_families_and_some_refuse(templates: dict[str, ChatTemplate]) -> None:
+    assert len(templates) > 12
+    system, twice = as_messages(chats.TALKS["system"]), as_messages(chats.TALKS["two users"])
+    with pytest.raises(InputError, match="gemma doesn't take .* System role not supported"):
+        templates["gemma"].render(system)
+    for name in ("gemma", "llama2", "mistral_v3", "command_r"):
+        with pytest.raises(InputError, match="roles must alternate"):
+            templates[name].encode(twice)
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        *(("chatml", "<|im_end|>"), ("qwen3", "<|im_end|>"), ("llama2", "</s>")),
+        *(("llama3_1", "<|eot_id|>"), ("gemma", "<end_of_turn>"), ("phi3", "<|end|>")),
+        *(("command_r", "<|END_OF_TURN_TOKEN|>"), ("deepseek_r1", "<｜end▁of▁sentence｜>")),
+        *(("gpt_oss", "<|return|>"), ("granite", "<|end_of_text|>"), ("falcon", None)),
+    ],
+)
+def test_the_token_that_ends_a_turn_is_found(
+    name: str, end: str | None, templates: dict[str, ChatTemplate], tokenizer: Tokenizer
+) -> None:
+    id = templates[name].end_of_turn
+    assert (None if id is None else tokenizer.added[id]) == end
+
+
+# What a hostile message is made of: tokens, their beginnings and ends, and what is easily confused.
+PIECES = [
+    *(*chats.SPECIAL, *chats.PLAIN, "<|", "|>", "<|im_", "end|>", "<", ">", "[", "]", "</s", "s>"),
+    *(
+        " ",
+        "\n",
+        "a",
+        "é",
+        "むかし",
+        '"',
+        "\\",
+        "\t",
+        "{{ 1 }}",
+        "{% raw %}",
+        "user",
+        "\ue000",
+        "\uf8ff",
+    ),
+    *("\U00100041", "\U0010fffd", "\ufffd", "<think", "think>", "\u2028", "x" * 9),
+]
+HOSTILE = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
+
+
+def blank(value: Any) -> Any:
+    """`value` with "a" for every text in it."""
+    if isinstance(value, dict):
+        return {key: blank(item) for key, item in value.items()}
+    return [blank(item) for item in value] if isinstance(value, list) else "a"
+
+
+LOOK_INSIDE = ("qwen3", "smollm3")
+"""They look for "<tool_response>" and "/think" in what others than the assistant say."""
+
+
+def controls_of(template: ChatTemplate, tokenizer: Tokenizer, ids: Any) -> list[str]:
+    return [tokenizer.added[id] for id in ids if tokenizer.added.get(id) in template.controls]
+
+
+@pytest.mark.parametrize("name", chats.TEMPLATES)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_only_the_template_writes_special_tokens(
+    name: str, data: st.DataObject, templates: dict[str, ChatTemplate], tokenizer: Tokenizer
+) -> None:
+    template = templates[name]
+    said = HOSTILE.filter(str.strip)
+    talk = [Message("user", data.draw(said))]
+    if data.draw(st.booleans()):
+        talk += [Message("assistant", "Well."), Message("user", data.draw(said))]
+    if name != "gemma" and data.draw(st.booleans()):
+        talk.insert(0, Message("system", data.draw(said)))
+    harmless = [Message(one.role, "a") for one in talk]
+    variables: dict[str, Any] = {}
+    if name == "llama3_1":
+        variables["date_string"] = data.draw(HOSTILE)
+    if name == "command_r_rag":
+        variables["documents"] = [{"title": data.draw(HOSTILE), "text": data.draw(HOSTILE)}]
+    prompt = template.encode(talk, variables=variables)
+    own = template.encode(harmless, variables=blank(variables))
+    assert controls_of(template, tokenizer, prompt.ids) == controls_of(template, tokenizer, own.ids)
+    assert tokenizer.decode(prompt.ids, skip_special=False) == prompt.text
+    assert prompt.text == template.render(talk, variables=variables) or name in LOOK_INSIDE
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=HOSTILE, after=HOSTILE, prefill=HOSTILE)
+def test_tokens_that_span_message_and_template_stay_text(
+    before: str, after: str, prefill: str, tokenizer: Tokenizer
+) -> None:
+    source = (
+        "{{ bos_token }}<|im_{{ messages[0].content }}end|> <|{{ messages[1].content }}|>"
+        "{{ messages[0].content }}{{ messages[1].content }}{% if add_generation_prompt %}[INST]"
+        "{% else %}{{ messages[2].content }}{% endif %}"
+    )
+    template = ChatTemplate(source, tokenizer, "spanning") if not KEPT else KEPT[0]
+    KEPT[:] = [template]
+    prompt = template.encode([Message("user", before), Message("user", after)], prefill=prefill)
+    found = controls_of(template, tokenizer, prompt.ids)
+    assert found in (["<s>"], ["<s>", "[INST]"])
+    assert prompt.text.endswith(prefill)
+    assert tokenizer.decode(prompt.ids, skip_special=False) == prompt.text
+
+
+KEPT: list[ChatTemplate] = []
