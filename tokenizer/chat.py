@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import InputError, ModelError, UsageError
-from .guarded import GuardedEncoder
+from .guarded import GuardedEncoder, Place
 from .quoting import STRENGTHS, Disguise, Strength, disguise_value, weaker
 from .reading import read_template
 from .rendering import Renderer
@@ -46,10 +46,14 @@ class Message:
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A rendered prompt: `text` as the template writes it, and its `ids`, BOS included."""
+    """A rendered prompt: `text` as the template writes it, and its `ids`, BOS included.
+
+    `specials` are the special tokens in the text, by their places.
+    """
 
     text: str
     ids: tuple[int, ...]
+    specials: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class ChatTemplate:
         """`source` is Jinja; `name` is what messages call it, "the chat template of `x`"."""
         self.source = source
         self.name = name
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._renderer = Renderer(source, name)
         self._encoder: GuardedEncoder | None = None
 
@@ -142,8 +146,9 @@ class ChatTemplate:
         job = self._job(messages, variables, answer, prefill)
         plain = self._written(job, None, "all")
         if special == "parse":
-            ids = [place.id for place in self._encoder_for(plain).parse(plain)]
-            return self._prompt(plain, ids, bos)
+            encoder = self._encoder_for(plain)
+            ids = [place.id for place in encoder.parse(plain)]
+            return self._prompt(plain, ids, encoder.specials(plain), bos)
         disguise = Disguise(self.controls, [self.source, *_texts(job)])
         text = plain
         for strength in STRENGTHS:
@@ -157,7 +162,8 @@ class ChatTemplate:
         # Where none gives the same, the template looks for special tokens in messages. It must not
         # find any: then what the last one gives is the prompt.
         plain = disguise.take_off(text)
-        return self._prompt(plain, self._encoder_for(plain).encode(text, disguise), bos)
+        ids, written = self._encoder_for(plain).encode(text, disguise)
+        return self._prompt(plain, ids, written, bos)
 
     @cached_property
     def controls(self) -> tuple[str, ...]:
@@ -166,7 +172,7 @@ class ChatTemplate:
         Special tokens, and those of the others that the template spells and that are no words or
         spaces: some checkpoints mark turns by such.
         """
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         special = [token for id, token in tokenizer.added.items() if id in tokenizer.special_ids]
         others = [
             token
@@ -175,6 +181,11 @@ class ChatTemplate:
             if len(token) > 2 and any(not (c.isalnum() or c.isspace()) for c in token)
         ]
         return tuple(token for token in (*special, *others) if token)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of `controls`."""
+        return frozenset(id for id, token in self.tokenizer.added.items() if token in self.controls)
 
     @cached_property
     def end_of_turn(self) -> int | None:
@@ -189,8 +200,8 @@ class ChatTemplate:
         found = [token for token in self.controls if rest.startswith(token)]
         if not found:
             return None
-        id = self._tokenizer.pipeline.token_to_id(max(found, key=len))
-        return None if id == self._tokenizer.bos_id else id
+        id = self.tokenizer.pipeline.token_to_id(max(found, key=len))
+        return None if id == self.tokenizer.bos_id else id
 
     def close(self) -> None:
         """End the process that renders."""
@@ -199,7 +210,7 @@ class ChatTemplate:
     @cached_property
     def _markup(self) -> tuple[str, ...]:
         """Tokens such as <think> and </think>, not special, which answers themselves have."""
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         plain = {t for id, t in tokenizer.added.items() if id not in tokenizer.special_ids}
         opening = [match for token in plain if (match := _TAG.fullmatch(token))]
         pairs = [(m[0], f"</{m[1]}>") for m in opening if f"</{m[1]}>" in plain]
@@ -260,7 +271,7 @@ class ChatTemplate:
 
     def _render(self, job: _Job, disguise: Disguise | None, strength: Strength) -> str:
         """The template's text for `job`, its texts in `disguise`."""
-        tokens = self._tokenizer.named_specials
+        tokens = self.tokenizer.named_specials
         values: dict[str, Any] = {"tools": None, "documents": None, **tokens, **job.variables}
         messages = [_as_values(message) for message in job.messages]
         if disguise is not None:
@@ -284,12 +295,12 @@ class ChatTemplate:
 
     def _encoder_for(self, text: str) -> GuardedEncoder:
         """An encoder whose stand-ins are not in `text`."""
-        if self._encoder is None or any(map(text.__contains__, self._encoder.stand_ins)):
-            self._encoder = GuardedEncoder(self._tokenizer, self.controls, text)
+        if self._encoder is None or any(map(text.__contains__, self._encoder.private)):
+            self._encoder = GuardedEncoder(self.tokenizer, self.controls, text)
         return self._encoder
 
-    def _prompt(self, text: str, ids: list[int], bos: Bos) -> ChatPrompt:
-        return ChatPrompt(text, tuple(self._tokenizer.put_bos(ids, bos)))
+    def _prompt(self, text: str, ids: list[int], written: list[Place], bos: Bos) -> ChatPrompt:
+        return ChatPrompt(text, tuple(self.tokenizer.put_bos(ids, bos)), tuple(written))
 
 
 def _as_values(message: Message) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any, NamedTuple, cast
 
@@ -23,18 +24,15 @@ class GuardedEncoder:
 
     The library takes special tokens in a text for text, but only all of them, and not the other
     tokens that are matched first, which some checkpoints mark turns with. Here `controls` are all
-    special. Two stand-ins that are always matched hold the places of those that the template
-    wrote, one for tokens matched before normalization and one for those after it; a third, the
-    seam, stands for nothing and parts what must not be read together.
+    special. Stand-ins that are always matched, and in the same way, hold the places of those that
+    the template wrote; one of them, the seam, stands for nothing and parts what must not be read
+    together.
     """
 
     def __init__(self, tokenizer: Tokenizer, controls: Collection[str], avoid: str) -> None:
         """`controls` are added tokens of `tokenizer`; stand-ins have no character of `avoid`."""
-        from tokenizers import AddedToken
         from tokenizers import Tokenizer as Library
 
-        free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in avoid)
-        early, late, seam = self.stand_ins = next(free), next(free), next(free)
         own = cast("Any", tokenizer.pipeline)
         library = cast("Any", Library(own.model))
         if own.normalizer is not None:
@@ -43,25 +41,28 @@ class GuardedEncoder:
             library.pre_tokenizer = own.pre_tokenizer
         added = list(own.get_added_tokens_decoder().values())
         library.add_tokens([token for token in added if token.content not in controls])
-        library.add_special_tokens(
-            [_special(token) for token in added if token.content in controls]
-        )
-        library.add_tokens(
-            [AddedToken(word, normalized=word == late) for word in (early, late, seam)]
-        )
+        library.add_special_tokens([_like(token) for token in added if token.content in controls])
+        free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in avoid)
+        stand_ins = {_flags(token): next(free) for token in added if token.content in controls}
+        self._seam = next(free)
+        self.private = (self._seam, *stand_ins.values())
+        for flags, letter in stand_ins.items():
+            survives = own.normalizer is None or letter in own.normalizer.normalize_str(letter)
+            library.add_tokens([_stand_in(letter, *flags, survives)])
+        library.add_tokens([_stand_in(self._seam, False, False, False)])
         self.controls = {own.token_to_id(token): token for token in controls}
         self._library = library
         # Tokens that the model itself lacks got ids of their own here.
         here = library.get_added_tokens_decoder()
         self._ids = {id: own.token_to_id(token.content) for id, token in here.items()}
-        self._seam = seam
-        self._seam_id: int = library.token_to_id(seam)
-        self._stand_in_ids = {library.token_to_id(early), library.token_to_id(late)}
+        self._seam_id: int = library.token_to_id(self._seam)
+        self._stand_in_ids: set[int] = {library.token_to_id(word) for word in stand_ins.values()}
         self._spelled_in = {
-            own.token_to_id(token.content): late if token.normalized else early for token in added
+            own.token_to_id(token.content): stand_ins[_flags(token)]
+            for token in added
+            if token.content in controls
         }
-        unknown = {tokenizer.named_specials.get("unk_token"), getattr(own.model, "unk_token", None)}
-        self._may_leak = {id for id, token in self.controls.items() if token not in unknown}
+        self._unknown = {token.id for token in own.model.tokenize(next(free))}
 
     def parse(self, text: str) -> list[Place]:
         """The tokens of `text`, its special ones read as such, and nothing put before them."""
@@ -72,14 +73,15 @@ class GuardedEncoder:
             for id, span in zip(encoded.ids, encoded.offsets, strict=True)
         ]
 
-    def encode(self, text: str, disguise: Disguise) -> list[int]:
-        """The ids of a disguised `text`: what is disguised in it is read as plain text.
+    def encode(self, text: str, disguise: Disguise) -> tuple[list[int], list[Place]]:
+        """The ids of a disguised `text`, in which what is disguised is plain text.
 
+        And the special tokens among them, with where they are in the text without its disguise.
         Raises `InputError` where the vocabulary makes a special token out of plain text.
         """
         template, quotes = disguise.collapse(text)
-        wrote = [place for place in self.parse(template) if place.id in self.controls]
-        joined = self._join(template, wrote, quotes, disguise.mark)
+        wrote = self.specials(template)
+        joined, places = self._join(template, wrote, quotes, disguise.mark)
         expected = [place.id for place in wrote]
         ids, leaked = self._encode_text(joined, expected)
         if leaked:  # the model itself has the token for a piece: don't let it see it whole
@@ -91,7 +93,17 @@ class GuardedEncoder:
                 f"the tokenizer makes the special token {self.controls[leaked.pop()]} out of text",
                 hint="leave it out of the message",
             )
-        return ids
+        return ids, places
+
+    def specials(self, text: str) -> list[Place]:
+        """The special tokens that `text` spells."""
+        return [place for place in self.parse(text) if self._is_spelled(place, text)]
+
+    def _is_spelled(self, place: Place, text: str) -> bool:
+        """Whether a token is a control, and not merely what stands for unknown letters."""
+        if place.id in self._unknown:
+            return self.controls.get(place.id, "\0") in text[place.start : place.end]
+        return place.id in self.controls
 
     def _encode_text(self, joined: str, expected: list[int]) -> tuple[list[int], set[int]]:
         """The ids of a text with stand-ins for `expected`, and controls that it made besides."""
@@ -105,23 +117,46 @@ class GuardedEncoder:
                 ids.append(next(waiting))
             elif id != self._seam_id:
                 ids.append(self._ids.get(id, id))
-                leaked |= {ids[-1]} & self._may_leak
+                leaked |= {ids[-1]} & self.controls.keys() - self._unknown
         return ids, leaked
 
-    def _join(self, template: str, wrote: list[Place], quotes: list[str], mark: str) -> str:
-        """The text with stand-ins for the tokens that `wrote` places, and the quotes put back."""
+    def _join(
+        self, template: str, wrote: list[Place], quotes: list[str], mark: str
+    ) -> tuple[str, list[Place]]:
+        """The text with its quotes and stand-ins for the tokens `wrote`, and where those were."""
+        waiting = iter(quotes)
         parts: list[str] = []
-        end = 0
+        places: list[Place] = []
+        end = length = 0
         for place in wrote:
-            parts += (template[end : place.start], self._spelled_in[place.id])
-            end = place.end
-        stretches = "".join([*parts, template[end:]]).split(mark)
-        return stretches[0] + "".join(
-            quote + stretch for quote, stretch in zip(quotes, stretches[1:], strict=True)
-        )
+            between = re.sub(mark, lambda _: next(waiting), template[end : place.start])
+            token, found = self.controls[place.id], template[place.start : place.end]
+            # A token can take the spaces around it, and so will its stand-in.
+            parts += (between, found.replace(token, self._spelled_in[place.id]))
+            length += len(between)
+            places.append(Place(place.id, length, length + place.end - place.start))
+            length, end = places[-1].end, place.end
+        parts.append(re.sub(mark, lambda _: next(waiting), template[end:]))
+        return "".join(parts), places
 
 
-def _special(token: Any) -> Any:
+def _flags(token: Any) -> tuple[bool, bool, bool]:
+    """How a token is matched: taking spaces on the left, on the right, after normalization."""
+    return token.lstrip, token.rstrip, token.normalized
+
+
+def _stand_in(
+    letter: str, lstrip: bool, rstrip: bool, normalized: bool, survives: bool = True
+) -> Any:
+    from tokenizers import AddedToken
+
+    # A normalizer that drops private characters must not see it.
+    normalized = normalized and survives
+    return AddedToken(letter, lstrip=lstrip, rstrip=rstrip, normalized=normalized)
+
+
+def _like(token: Any) -> Any:
+    """`token`, but special."""
     from tokenizers import AddedToken
 
     return AddedToken(

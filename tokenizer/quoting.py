@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import chain
 from typing import Any, Literal, cast
 
 from .. import InputError
@@ -18,28 +19,29 @@ Strength = Literal["all", "edges", "tokens"]
 tokens spelled out; these alone. A template that looks into a text may need the weaker ones."""
 STRENGTHS: tuple[Strength, ...] = ("all", "edges", "tokens")
 
-_PLANES = (0x100000, 0xF0000)
+_PRIVATE = (range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 
 class Disguise:
     """Replaces what strangers wrote by private characters, and back.
 
-    The characters come from a plane of Unicode that none of `texts` uses, so nobody can forge them.
+    Each letter of `texts` gets a character that none of them has, so nobody can forge one.
     """
 
     def __init__(self, controls: Collection[str], texts: Collection[str]) -> None:
-        """For the special tokens `controls`. Raises `InputError` if both planes are in use."""
-        for plane in _PLANES:
-            taken = re.compile(f"[{chr(plane)}-{chr(plane + 0xFFFF)}]")
-            if not any(map(taken.search, texts)):
-                break
-        else:
-            raise InputError(
-                "a message has private-use characters of both planes, 15 and 16, of Unicode",
-                hint="--special parse takes special tokens in messages for what they spell",
-            )
-        self._plane = plane
-        self._private = taken
+        """For the special tokens `controls`, and all that is rendered, the template too.
+
+        Raises `InputError` where there are more letters than private characters.
+        """
+        letters = {ord(letter) for text in texts for letter in set(text)}
+        free = (code for code in chain(*_PRIVATE) if code not in letters)
+        self._masks = {code: chr(mask) for code, mask in zip(letters, free, strict=False)}
+        last = next(free, None)
+        if last is None:
+            raise InputError("the messages have more different characters than can be kept apart")
+        self.mark = chr(last)
+        self._letters = {ord(mask): chr(code) for code, mask in self._masks.items()}
+        self._masked = re.compile(f"[{''.join(self._masks.values())}]+")
         self._controls = controls
         self._edges = {
             letter for token in controls for letter in (token[0], token[-1]) if _is_mark(letter)
@@ -65,30 +67,20 @@ class Disguise:
 
     def take_off(self, text: str) -> str:
         """The text as it was."""
-        return self._private.sub(lambda match: chr(ord(match[0]) - self._plane), text)
+        return text.translate(self._letters)
 
     def collapse(self, text: str) -> tuple[str, list[str]]:
-        """`text` with each disguised stretch as one character, and what the stretches say."""
-        said: list[str] = []
-
-        def note(match: re.Match[str]) -> str:
-            said.append(self.take_off(match[0]))
-            return self.mark
-
-        return re.sub(f"(?:{self._private.pattern})+", note, text), said
-
-    @property
-    def mark(self) -> str:
-        """The character that stands for a stretch in `collapse`."""
-        return chr(self._plane + 1)
+        """`text` with `mark` for each disguised stretch, and what the stretches say."""
+        said = [self.take_off(stretch) for stretch in self._masked.findall(text)]
+        return self._masked.sub(self.mark, text), said
 
     def _is_inner(self, letter: str) -> bool:
         return letter not in self._edges
 
     def _swap(self, text: str, stays: Callable[[str], bool]) -> str:
         """`text` with each letter swapped but those that stay."""
-        letters = {ord(letter) for letter in set(text) if not stays(letter)}
-        return text.translate({code: self._plane + code for code in letters if code < 0xFFFE})
+        kept = {ord(letter) for letter in set(text) if stays(letter)}
+        return text.translate({c: mask for c, mask in self._masks.items() if c not in kept})
 
     def _hide_tokens(self, text: str, controls: Collection[str]) -> str:
         """`text` with tokens that it spells disguised, and at its ends what may be part of one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+# ruff: noqa: RUF001  a full-width bar is what DeepSeek's tokens have
 from reference.small_tokenizers import byte_level
 
 FOLDER = Path(__file__).with_name("templates")
