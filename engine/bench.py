@@ -30,7 +30,8 @@ from .machine import (
 from .quant.kinds import Quant
 from .request import Sampling
 from .runner import Compiled, Runner
-from .sampling.sampler import Draw, checked, choose
+from .sampling.draw import Draw
+from .sampling.sampler import checked, choose
 from .session import ModelCard, Session
 from .step import Piece, Step
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 from typing import Literal
 
 Finish = Literal["stop", "eos", "length", "context", "timeout"]
@@ -13,18 +15,56 @@ Finish = Literal["stop", "eos", "length", "context", "timeout"]
 class Sampling:
     """How the next token is chosen. Every default is neutral: temperature 0 is greedy.
 
-    `repetition` makes tokens among the last `repeat_last` of the text less likely (below 0: all of
-    it); it acts on greedy choices too. `seed` starts the random stream; with the sample's number
-    and the position it decides every draw, so a sample's text doesn't depend on its neighbours.
+    What each does is told where it is done, in `sampling`. Those from `repetition` on act on greedy
+    choices too. `repetition` looks at the last `repeat_last` ids of prompt and text (below 0: all
+    of them), `presence` and `frequency` at the generated ids, `no_repeat_ngram` and `dry_…` at the
+    whole text. `logit_bias` has an id once at most; `dry_breakers` are ids. `seed` starts the
+    random stream; with the sample's number and the position it decides every draw, so a sample's
+    text doesn't depend on its neighbours.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical: float = 1.0
+    top_nsigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
     repetition: float = 1.0
     repeat_last: int = 64
+    presence: float = 0.0
+    frequency: float = 0.0
+    no_repeat_ngram: int = 0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_breakers: frozenset[int] = frozenset()
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
+
+    @cached_property
+    def adjusts(self) -> bool:
+        """Whether anything acts on logits besides what narrows them for a draw."""
+        return bool(
+            self.logit_bias
+            or self.repetition != 1
+            or self.presence
+            or self.frequency
+            or self.no_repeat_ngram
+            or self.dry_multiplier
+        )
+
+    def seed_of(self, sample: int) -> int:
+        """The seed that gives sample number `sample` of this seed when it is the only one.
+
+        The first has the seed itself, later ones 53 bits of a hash, which JSON readers that know
+        only doubles keep exactly. Greedy choices are the same with any seed.
+        """
+        if sample == 0 or self.temperature == 0:
+            return self.seed
+        digest = blake2b(f"{self.seed} sample {sample}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 11
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .cache.layout import KVCache
 from .request import Finish, Request
+from .sampling.draw import Draw
 from .sampling.grammar import Constraint
-from .sampling.sampler import Draw
 
 
 @dataclass(eq=False)
@@ -32,7 +32,7 @@ class Sequence:
     """One sample of a request: its ids so far, how many of them are cached, how it ended.
 
     `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
-    `constraint` is how far it has come in the request's grammar.
+    `constraint` is how far it has come in the request's grammar, `seed` the sample's own.
     """
 
     request: Request
@@ -44,10 +44,12 @@ class Sequence:
     finish: Finish | None = None
     constraint: Constraint | None = None
     opening: Opening = field(init=False)
+    seed: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Alone until `samples_of` says otherwise."""
         self.opening = Opening(self, 1)
+        self.seed = self.request.sampling.seed_of(self.sample)
 
     @classmethod
     def samples_of(
@@ -117,13 +119,22 @@ class Sequence:
         """Whose turn it is after the text so far and `ahead`."""
         request, stop = self.request, self.request.stop
         early = len(self.generated) + len(ahead) < stop.min_tokens
+        barred = stop.eos | stop.ids if early else frozenset[int]()
+        mask = self.constraint.mask(ahead) if self.constraint else None
+        position, sampling = self.length + len(ahead), request.sampling
+        if not sampling.adjusts:
+            return Draw(sampling, self.seed, position, barred=barred, mask=mask)
+        counts = sampling.presence or sampling.frequency
+        rereads = sampling.no_repeat_ngram or sampling.dry_multiplier
         return Draw(
-            request.sampling,
-            self.sample,
-            self.length + len(ahead),
+            sampling,
+            self.seed,
+            position,
             self.recent(ahead),
-            stop.eos | stop.ids if early else frozenset(),
-            self.constraint.mask(ahead) if self.constraint else None,
+            barred,
+            mask,
+            said=(*self.generated, *ahead) if counts else (),
+            text=(*request.ids, *self.generated, *ahead) if rereads else (),
         )
 
     def recent(self, ahead: Ids[int] = ()) -> tuple[int, ...]:

@@ -77,3 +77,61 @@ def min_p(logits: Tensor, knob: Tensor) -> Tensor:
     """
     floor = logits.amax(-1, keepdim=True) + knob.log()
     return logits.masked_fill(logits < floor, NEVER)
+
+
+def top_nsigma(logits: Tensor, knob: Tensor) -> Tensor:
+    """Keep logits at most n standard deviations below the highest; 0: off.
+
+    Top-n-sigma, Tang et al. 2024, arXiv:2411.07641. Which tokens stay doesn't depend on the
+    temperature, so it comes first, while logits are of moderate size. What is barred, or as good as
+    that, is no part of the deviation: a single token far down would make it include everything.
+    """
+    highest = logits.amax(-1, keepdim=True)
+    possible = logits >= highest - OUT_OF_REACH
+    count = possible.sum(-1, keepdim=True)
+    own = (logits - highest).masked_fill(~possible, 0).double()
+    away = (own - own.sum(-1, keepdim=True) / count).masked_fill(~possible, 0)
+    sigma = (away.square().sum(-1, keepdim=True) / count).sqrt()
+    floor = highest - (knob * sigma).to(logits.dtype)
+    return logits.masked_fill((logits < floor) & (knob > 0), NEVER)
+
+
+OUT_OF_REACH = 1000.0
+"""Logits this far below the highest are what penalties leave, not what a model says."""
+
+
+def typical(logits: Tensor, knob: Tensor) -> Tensor:
+    """Keep those whose surprise is nearest to the expected, until they hold probability p; 1: off.
+
+    Locally typical sampling, Meister et al. 2022, arXiv:2202.00666. Equals of the last stay.
+    """
+    if bool((knob >= 1).all()):
+        return logits
+    logs = torch.log_softmax(logits, dim=-1)
+    probabilities = logs.exp()
+    entropy = -(probabilities * logs).nan_to_num(0).sum(-1, keepdim=True)
+    strangeness = (-logs - entropy).abs()
+    leaders = min(logits.shape[-1], max(LEADERS, logits.shape[-1] // 64))
+    nearest, places = strangeness.topk(leaders, dim=-1, largest=False)
+    held = probabilities.gather(-1, places).cumsum(-1)
+    if leaders < logits.shape[-1] and bool(((held[:, -1:] < knob) & (knob < 1)).any()):
+        nearest, places = strangeness.sort(dim=-1)
+        held = probabilities.gather(-1, places).cumsum(-1)
+    # Up to and with the first that makes up the mass.
+    last = (held < knob).sum(-1, keepdim=True).clamp(max=nearest.shape[-1] - 1)
+    bound = nearest.gather(-1, last)
+    return logits.masked_fill((strangeness > bound) & (knob < 1), NEVER)
+
+
+def xtc(logits: Tensor, knob: Tensor) -> Tensor:
+    """Of tokens as likely as the threshold or more keep the least likely alone; above 0.5: off.
+
+    "Exclude top choices", by p-e-w: text-generation-webui, pull request 6335, where it comes after
+    temperature and truncation as it does here; llama.cpp, pull request 9742. The coin that decides
+    whether it acts at all is tossed by the sampler: on a row where it doesn't, the knob is off.
+    """
+    probabilities = torch.softmax(logits, dim=-1)
+    choices = (probabilities >= knob) & (knob <= 0.5) & (logits > NEVER)
+    # Of equally unlikely ones the first, or which stays would hang on the device.
+    least = probabilities.masked_fill(~choices, 2).argmin(-1, keepdim=True)
+    return logits.masked_fill(choices.scatter(-1, least, False), NEVER)

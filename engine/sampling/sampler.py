@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
-from ... import ModelError
+from ... import InputError, ModelError
 from ..device import to_host
-from ..request import Sampling
-from . import penalties, rules
+from . import penalties, repeats, rules
+from .draw import COIN, TOKEN, Draw
 from .mask import only
 
+Penalty = Callable[[Tensor, Sequence[Draw]], Tensor]
 Rule = Callable[[Tensor, Tensor], Tensor]
 
+PENALTIES: tuple[Penalty, ...] = (
+    penalties.bias,
+    penalties.repetition,
+    penalties.presence,
+    penalties.frequency,
+    repeats.dry,
+    repeats.no_repeat_ngram,
+)
+"""What changes logits before anything is chosen, greedily or not, in the order in which it does."""
+
 RULES: tuple[tuple[str, Rule, float], ...] = (
+    ("top_nsigma", rules.top_nsigma, 0.0),
     ("temperature", rules.temperature, 1.0),
     ("top_k", rules.top_k, 0),
     ("top_p", rules.top_p, 1.0),
     ("min_p", rules.min_p, 0.0),
+    ("typical", rules.typical, 1.0),
+    ("xtc_threshold", rules.xtc, 1.0),
 )
-"""A field of `Sampling`, the rule it turns, and the value at which the rule does nothing; in the
-order in which they apply, which is that of transformers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Whose turn it is: a row's sampling settings, its sample's number, the token's position.
-
-    `recent` are the ids that `Sampling.repetition` makes less likely, `barred` those that can't be
-    chosen, and `mask`, packed [W], the only ones that can.
-    """
-
-    sampling: Sampling
-    sample: int
-    position: int
-    recent: Sequence[int] = ()
-    barred: frozenset[int] = frozenset()
-    mask: Tensor | None = None
+"""What then narrows a draw: a field of `Sampling`, the rule it turns, and the value at which the
+rule does nothing; in the order in which they apply, which is that of transformers for those that
+it has. docs/sampling.md tells how others order them."""
 
 
 def checked(logits: Tensor) -> Tensor:
@@ -61,11 +58,12 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     number picks from the cumulated probabilities, so a choice depends on nothing but the row.
     """
     logits = _without_barred(only(logits, [draw.mask for draw in draws]), draws)
-    logits = _penalized(logits, draws)
+    logits = adjusted(logits, draws)
     ids = to_host(logits.argmax(-1))
     rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if rows:
-        drawn = _draw(narrowed(logits[rows], [draws[row].sampling for row in rows]), draws, rows)
+        own = [draws[row] for row in rows]
+        drawn = _draw(narrowed(logits[rows], own), own)
         for row, id in zip(rows, drawn, strict=True):
             ids[row] = id
     return ids
@@ -87,38 +85,43 @@ def _without_barred(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return logits
 
 
-def _penalized(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    if all(draw.sampling.repetition == 1 or not draw.recent for draw in draws):
+def adjusted(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Logits after everything that acts on greedy choices too, [R, V].
+
+    Raises `InputError` where nothing is left that could be chosen.
+    """
+    if not any(draw.sampling.adjusts for draw in draws):
         return logits
-    rows = [
-        penalties.repetition(row, draw.recent, draw.sampling.repetition) if draw.recent else row
-        for row, draw in zip(logits, draws, strict=True)
-    ]
-    return torch.stack(rows)
+    for penalty in PENALTIES:
+        logits = penalty(logits, draws)
+    if not bool((logits > rules.NEVER).any(-1).all()):
+        raise InputError(
+            "no token is left to choose: every one of them is banned",
+            hint="--logit-bias bans too many",
+        )
+    return logits
 
 
-def narrowed(logits: Tensor, settings: Sequence[Sampling]) -> Tensor:
+def narrowed(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     """Logits after every rule that any row turns on, [R, V]."""
     for name, rule, neutral in RULES:
-        values = [getattr(sampling, name) for sampling in settings]
+        values = [_knob(name, draw) for draw in draws]
         if any(value != neutral for value in values):
             knob = torch.tensor(values, dtype=torch.float32, device=logits.device)[:, None]
             logits = rule(logits, knob)
     return logits
 
 
-def uniform(seed: int, sample: int, position: int) -> float:
-    """A random number in [0, 1) that only its three arguments decide.
-
-    A hash is a counter-based generator (Salmon et al. 2011) that needs no state: a sample's draws
-    are the same alone, in a batch, after a restart, and on every machine.
-    """
-    digest = blake2b(f"{seed} {sample} {position}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 11) / 2**53
+def _knob(name: str, draw: Draw) -> float:
+    """A row's setting of a rule; XTC's is off where its coin falls so."""
+    if name != "xtc_threshold":
+        return getattr(draw.sampling, name)
+    chance, threshold = draw.sampling.xtc_probability, draw.sampling.xtc_threshold
+    return threshold if chance > 0 and draw.uniform(COIN) < chance else 1.0
 
 
-def _draw(logits: Tensor, draws: Sequence[Draw], rows: Sequence[int]) -> list[int]:
-    numbers = [uniform(draws[r].sampling.seed, draws[r].sample, draws[r].position) for r in rows]
+def _draw(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
+    numbers = [draw.uniform(TOKEN) for draw in draws]
     if logits.device.type == "mps":
         logits = logits.cpu()  # which has the float64 that MPS lacks
     # Few are left of a large vocabulary, mostly; the others would add nothing to the sums.

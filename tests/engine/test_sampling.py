@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
     MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from lmtool.engine import sequence
 from lmtool.engine.request import Request, Sampling
-from lmtool.engine.sampling import penalties, rules
-from lmtool.engine.sampling.sampler import RULES, Draw, Rule, choose, narrowed, uniform
+from lmtool.engine.sampling import rules
+from lmtool.engine.sampling.draw import Draw, uniform
+from lmtool.engine.sampling.sampler import RULES, Rule, choose, narrowed
+from reference import naive_sampler
 
 NEVER = float("-inf")
 thorough = settings(max_examples=150, deadline=None, derandomize=True)
@@ -104,44 +106,133 @@ WARPERS = {
     "top_k": (TopKLogitsWarper, (1, 2, 50, 998)),
     "top_p": (TopPLogitsWarper, (0.05, 0.5, 0.9, 0.999)),
     "min_p": (MinPLogitsWarper, (0.001, 0.05, 0.3, 1.0)),
+    "typical": (TypicalLogitsWarper, (0.001, 0.05, 0.3, 0.9, 0.999)),
 }
 
 
-@pytest.mark.parametrize(("name", "rule", "neutral"), RULES, ids=[rule[0] for rule in RULES])
-def test_each_rule_as_transformers_has_it(name: str, rule: Rule, neutral: float) -> None:
+@pytest.mark.parametrize("name", WARPERS)
+def test_each_rule_as_transformers_has_it(name: str) -> None:
     warper, values = WARPERS[name]
+    (rule,) = (rule for known, rule, _ in RULES if known == name)
     logits = random_logits(5, 1000)
     for value in values:
         wanted = warper(value)(torch.empty(5, 0, dtype=torch.int64), logits)
         torch.testing.assert_close(rule(logits, knob(*[value] * 5)), wanted)
-    torch.testing.assert_close(rule(logits, knob(*[neutral] * 5)), logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "rule", "neutral"), RULES, ids=[rule[0] for rule in RULES])
+def test_a_rule_that_is_off_does_nothing(name: str, rule: Rule, neutral: float) -> None:
+    for logits in (random_logits(5, 1000), barred_but(random_logits(5, 1000), 3)):
+        assert rule(logits, knob(*[neutral] * 5)).equal(logits)
+    assert name == "temperature" or name.startswith("xtc") or getattr(Sampling(), name) == neutral
+
+
+def barred_but(logits: Tensor, every: int) -> Tensor:
+    """Only every third token or so can be chosen."""
+    places = torch.arange(logits.shape[-1])
+    return logits.masked_fill(places % every != 0, NEVER)
+
+
+TWINS = {
+    "top_nsigma": (naive_sampler.top_nsigma, (0.117, 0.713, 1.013, 2.57)),
+    "typical": (naive_sampler.typical, (0.0, 0.0531, 0.213, 0.513, 0.917, 0.9991)),
+    "xtc_threshold": (naive_sampler.xtc, (0.0, 0.0113, 0.0531, 0.213, 0.5)),
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+def test_rules_that_transformers_lacks_or_words_otherwise(name: str, spread: float) -> None:
+    (rule,) = (rule for known, rule, _ in RULES if known == name)
+    twin, values = TWINS[name]
+    whole = random_logits(3, 400, seed=8, spread=spread)
+    for logits in (whole, barred_but(whole, 3), barred_but(whole, 399)):
+        for value in values:
+            got = rule(logits, knob(*[value] * 3))
+            for row in range(3):
+                assert got[row].tolist() == twin(logits[row].tolist(), value)
+
+
+def test_typical_by_hand() -> None:
+    """Entropy 1.14 nats: a surprise of 1.20 is nearest, then 0.69, 1.90 and 3.00."""
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log() - 7
+    some = [(0.2, {1}), (0.29, {1}), (0.31, {0, 1}), (0.79, {0, 1}), (0.81, {0, 1, 2})]
+    for mass, wanted in [*some, (0.96, {0, 1, 2, 3})]:
+        assert kept(rules.typical(logits, knob(mass))[0]) == wanted
+    # The likeliest is not always typical: here it says far less than is expected.
+    flat = torch.cat([torch.tensor([0.4]), torch.full((60,), 0.01)]).log()[None]
+    assert 0 not in kept(rules.typical(flat, knob(0.5))[0])
+
+
+def test_top_nsigma_is_the_same_at_any_temperature() -> None:
+    logits = random_logits(2, 500, seed=5)
+    cool, hot = (Sampling(temperature=t, top_nsigma=1.2) for t in (0.01, 100.0))
+    after = narrowed(logits.repeat(2, 1), draws(2, cool) + draws(2, hot))
+    assert [kept(row) for row in after[:2]] == [kept(row) for row in after[2:]]
+    assert 1 < len(kept(after[0])) < 500
+
+
+def test_top_nsigma_is_not_undone_by_what_a_penalty_pushed_far_down() -> None:
+    logits = random_logits(1, 500, seed=5)
+    wanted = kept(rules.top_nsigma(logits, knob(1.0))[0])
+    logits[0, next(id for id in range(500) if id not in wanted)] -= 1e30
+    assert kept(rules.top_nsigma(logits, knob(1.0))[0]) == wanted
+
+
+def test_xtc_by_hand() -> None:
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    for threshold, wanted in (
+        (0.05, {3}),
+        (0.15, {2, 3}),
+        (0.25, {1, 2, 3}),
+        (0.35, {0, 1, 2, 3}),
+        (0.45, {0, 1, 2, 3}),
+    ):
+        assert kept(rules.xtc(logits, knob(threshold))[0]) == wanted
+    assert kept(rules.xtc(torch.zeros(1, 4), knob(0.2))[0]) == {0}  # of equals the first stays
+
+
+def test_xtc_acts_as_often_as_its_probability_says() -> None:
+    """And its coin has nothing to do with which token is drawn then."""
+    logits, count = torch.tensor([[0.6, 0.4]]).log(), 8000
+    own = Sampling(temperature=1.0, xtc_probability=0.25, xtc_threshold=0.1)
+    found = choose(logits.expand(count, -1), draws(count, own)).count(0)
+    wanted = 0.75 * 0.6
+    assert abs(found / count - wanted) < 4 * math.sqrt(wanted * (1 - wanted) / count)
+    never, always = (Sampling(temperature=1.0, xtc_probability=p) for p in (0.0, 1.0))
+    assert set(choose(logits.expand(99, -1), draws(99, always))) == {1}
+    assert set(choose(logits.expand(99, -1), draws(99, never))) == {0, 1}
 
 
 def test_all_rules_together_in_transformers_order() -> None:
     logits = random_logits(3, 1000, seed=1)
-    setting = Sampling(temperature=0.8, top_k=40, top_p=0.9, min_p=0.02)
+    setting = Sampling(temperature=0.8, top_k=40, top_p=0.9, min_p=0.02, typical=0.8)
     wanted, none = logits, torch.empty(3, 0, dtype=torch.int64)
-    for name, _, _ in RULES:
+    for name in WARPERS:
         wanted = WARPERS[name][0](getattr(setting, name))(none, wanted)
-    torch.testing.assert_close(narrowed(logits, [setting] * 3), wanted)
+    torch.testing.assert_close(narrowed(logits, draws(3, setting)), wanted)
 
 
 def test_a_knob_turns_its_own_row_only() -> None:
-    logits = random_logits(4, 50, seed=2)
+    logits = random_logits(7, 50, seed=2)
     settings = [
         Sampling(temperature=1.0),
         Sampling(temperature=0.5, top_k=3),
         Sampling(temperature=1.0, top_p=0.4),
         Sampling(temperature=2.0, min_p=0.1, top_k=1),
+        Sampling(temperature=1.0, typical=0.4),
+        Sampling(temperature=1.0, top_nsigma=0.8),
+        Sampling(temperature=1.0, xtc_probability=1.0, xtc_threshold=0.01),
     ]
-    together = narrowed(logits, settings)
-    for row, setting in enumerate(settings):
-        assert torch.equal(together[row], narrowed(logits[row : row + 1], [setting])[0])
+    turns = [Draw(setting, 0, 0) for setting in settings]
+    together = narrowed(logits, turns)
+    for row, turn in enumerate(turns):
+        assert torch.equal(together[row], narrowed(logits[row : row + 1], [turn])[0])
     assert torch.equal(together[0], logits[0])
 
 
-def draws(count: int, sampling: Sampling, sample: int = 0) -> list[Draw]:
-    return [Draw(sampling, sample, position) for position in range(count)]
+def draws(count: int, sampling: Sampling) -> list[Draw]:
+    return [Draw(sampling, sampling.seed, position) for position in range(count)]
 
 
 SHAPES = {
@@ -151,7 +242,10 @@ SHAPES = {
     "top_k": Sampling(temperature=1.0, top_k=4),
     "top_p": Sampling(temperature=1.0, top_p=0.8),
     "min_p": Sampling(temperature=1.0, min_p=0.1),
-    "all": Sampling(temperature=1.4, top_k=9, top_p=0.9, min_p=0.02),
+    "typical": Sampling(temperature=1.0, typical=0.6),
+    "top_nsigma": Sampling(temperature=1.0, top_nsigma=1.5),
+    "xtc": Sampling(temperature=1.0, xtc_probability=1.0, xtc_threshold=0.1),
+    "all": Sampling(temperature=1.4, top_k=9, top_p=0.9, min_p=0.02, typical=0.95, top_nsigma=2.5),
 }
 
 
@@ -163,7 +257,8 @@ def test_choices_follow_the_distribution_they_claim(name: str) -> None:
     """
     logits, count = random_logits(1, 12, seed=3, spread=1.0), 20_000
     sampling = SHAPES[name]
-    claim = narrowed(logits, [sampling])[0].double().softmax(-1)
+    left = naive_sampler.narrowed(logits[0].tolist(), sampling, coin=0.0)
+    claim = torch.tensor(naive_sampler.probabilities(left))
     found = Counter(choose(logits.expand(count, -1), draws(count, sampling)))
     possible = (claim > 0).nonzero().flatten().tolist()
     assert found.keys() <= set(possible)
@@ -222,6 +317,10 @@ def test_uniform_is_uniform_and_its_arguments_are_independent() -> None:
 
 
 EXTREMES = [
+    Sampling(temperature=1.0, typical=0.0),
+    Sampling(temperature=1e-30, typical=0.5, top_nsigma=1e-30, xtc_probability=1.0),
+    Sampling(temperature=1.0, top_nsigma=1e30),
+    Sampling(temperature=1.0, xtc_probability=1.0, xtc_threshold=0.0),
     *(Sampling(temperature=value) for value in (1e-45, 1e-38, 1e-3, 1e6, 1e38, 1e300)),
     Sampling(temperature=1.0, top_p=0.0),
     Sampling(temperature=1.0, top_p=1e-30),
@@ -242,9 +341,9 @@ def test_extreme_settings_choose_what_may_be_chosen(sampling: Sampling, barred: 
     if barred:
         logits[0, best] = NEVER
         best = int(logits.argmax())
-    after = narrowed(logits, [sampling])
+    after = narrowed(logits, draws(1, sampling))
     assert not after.isnan().any()
-    assert after[0, best] > NEVER
+    assert after[0, best] > NEVER or sampling.xtc_threshold == 0
     chosen = set(choose(logits.expand(200, -1), draws(200, sampling)))
     assert all(logits[0, id] > NEVER for id in chosen)
     narrow = sampling.temperature < 0.01 or sampling.top_p < 0.1 or sampling.min_p == 1.0
@@ -272,24 +371,6 @@ def test_top_p_in_a_large_vocabulary_keeps_what_it_says() -> None:
     vocab = 128_000
     after = rules.top_p(torch.zeros(1, vocab), knob(0.9))
     assert abs(len(kept(after[0])) - 0.9 * vocab) <= 0.001 * vocab
-
-
-@given(seed=st.integers(0, 1000), penalty=st.sampled_from((0.5, 1.1, 1.3, 2.0)))
-@settings(max_examples=25, deadline=None)
-def test_repetition_is_transformers_own(seed: int, penalty: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(3, 50, generator=generator) * 4
-    texts = torch.randint(0, 50, (3, 12), generator=generator)
-    wanted = RepetitionPenaltyLogitsProcessor(penalty)(texts, logits.clone())
-    for row in range(3):
-        got = penalties.repetition(logits[row], texts[row].tolist(), penalty)
-        torch.testing.assert_close(got, wanted[row], atol=0, rtol=0)
-
-
-def test_repetition_acts_on_greedy_choices_of_its_own_row() -> None:
-    logits = torch.tensor([[1.0, 0.9], [1.0, 0.9]])
-    draws = [Draw(Sampling(repetition=2.0), 0, 0, recent) for recent in ((0,), (1,))]
-    assert choose(logits, draws) == [1, 0]
 
 
 def test_recent_tokens_are_those_of_the_window() -> None:

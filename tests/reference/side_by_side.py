@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -37,6 +38,14 @@ requests = st.builds(
         top_k=st.sampled_from((0, 5)),
         repetition=st.sampled_from((1.0, 1.3)),
         repeat_last=st.sampled_from((-1, 4)),
+        typical=st.sampled_from((1.0, 0.8)),
+        top_nsigma=st.sampled_from((0.0, 1.5)),
+        xtc_probability=st.sampled_from((0.0, 0.5)),
+        presence=st.sampled_from((0.0, 0.5)),
+        frequency=st.sampled_from((0.0, 0.2)),
+        no_repeat_ngram=st.sampled_from((0, 2)),
+        dry_multiplier=st.sampled_from((0.0, 1.0)),
+        logit_bias=st.sampled_from(((), ((1, 2.0), (2, -math.inf)))),
         seed=st.integers(0, 99),
     ),
     stop=st.builds(
