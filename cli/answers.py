@@ -12,6 +12,7 @@ from .settings import Setting
 from .sink import Sink
 
 if TYPE_CHECKING:
+    from ..engine.fit import Fit
     from ..engine.request import Candidate, PromptToken, Timings, Token
     from ..engine.session import ModelCard
 
@@ -31,10 +32,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What was asked: the text (None without a tokenizer) and the ids that the model sees."""
+    """What was asked: the text (None without a tokenizer) and the ids that the model sees.
+
+    `fit` tells which those are of all that were given.
+    """
 
     text: str | None
     ids: tuple[int, ...]
+    fit: Fit
 
 
 class Writer(Protocol):

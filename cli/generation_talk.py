@@ -11,6 +11,7 @@ from .progress import megabytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from ..engine.fit import Fit
     from ..engine.request import Candidate, Grammar, PromptToken, Timings, Token
 
 
@@ -26,6 +27,14 @@ def tell_settings(terminal: Terminal, describe: Describer) -> None:
     for name, one in describe.settings.items():
         terminal.detail(f"  {name:{width}}  {as_words(one.value)}  ({one.source})")
     terminal.detail(f"prompt: {len(describe.prompt.ids)} tokens")
+
+
+def tell_left_out(terminal: Terminal, fit: Fit, context: int) -> None:
+    """Which tokens of a prompt are left out."""
+    which = f"first {fit.dropped:,} of {fit.total:,} tokens"
+    if fit.head:
+        which = f"tokens {fit.head + 1:,} to {fit.head + fit.dropped:,} of {fit.total:,}"
+    terminal.warn(f"the prompt's {which} are left out, to fit the context of {context:,}")
 
 
 def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answer]) -> None:

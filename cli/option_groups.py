@@ -10,12 +10,12 @@ from typing import Annotated, ClassVar, Literal
 
 import typer
 
+from ..engine.fit import OVERFLOWS, Overflow
 from .options import Color, ColorWhen, Debug, Quiet, Verbose
 from .settings import Choice, Flag, Many, Number, Setting, Text, Whole, setting
 
 Bos = Literal["auto", "on", "off"]
 Special = Literal["text", "parse"]
-Overflow = Literal["error", "truncate-left"]
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class PromptOptions:
     )
     overflow: Setting[Overflow] = setting(
         "--overflow",
-        kind=Choice(("error", "truncate-left")),
+        kind=Choice(OVERFLOWS),
         default="error",
         metavar="HOW",
-        help="A prompt longer than the context: error, or truncate-left.",
+        help="A prompt longer than the context: error, truncate-left or truncate-middle.",
     )
 
 

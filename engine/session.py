@@ -1,4 +1,4 @@
-"""The front door: a checkpoint opened for generation. The one file where text meets ids."""
+"""The front door: a checkpoint opened for generation, where text meets ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -15,7 +15,8 @@ from .. import InputError, ModelError, UsageError
 from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
-from .loop import CHUNK, Emission, Loop
+from .fit import Fit, Overflow, fit
+from .loop import CHUNK, Loop
 from .machine import peak_memory
 from .matrix import Placement
 from .model.decoder import Decoder
@@ -24,11 +25,9 @@ from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
-from .stop import StopMatcher
+from .voice import Voice
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
-
-Overflow = Literal["error", "truncate-left"]
 
 
 @dataclass(frozen=True)
@@ -161,15 +160,11 @@ class Session:
         """What generation runs its steps by: the decoder, or a faster form of it."""
         return self._runner
 
-    def fit(
-        self, ids: Sequence[int], max_new: int | None, overflow: Overflow
-    ) -> tuple[tuple[int, ...], int]:
-        """`ids` cut to leave room for an answer in the context, and how many were dropped.
+    def fit(self, ids: Sequence[int], max_new: int | None, overflow: Overflow) -> Fit:
+        """What of `ids` to keep, so that an answer has room in the context: see `fit.fit`.
 
-        "truncate-left" drops the oldest, but keeps a first id that begins every text, and leaves
-        room for `max_new` tokens or half the context, whichever is less.
-        Raises `InputError` with both counts where they don't fit and `overflow` is "error", and
-        for an empty prompt or an id outside the vocabulary.
+        Raises `InputError` for too long a prompt if `overflow` is "error", for an empty one, and
+        for an id outside the vocabulary.
         """
         if not ids:
             raise InputError("the prompt is empty", hint="give at least one token of text")
@@ -179,20 +174,12 @@ class Session:
                     f"token id {id} at place {place} is outside the vocabulary of "
                     f"{self.spec.vocab} ids"
                 )
-        if len(ids) < self.context:
-            return tuple(ids), 0
-        if overflow == "error":
-            raise InputError(
-                f"the prompt has {len(ids)} tokens, the context {self.context}: "
-                "no room is left for an answer",
-                hint="shorten it, or let --overflow truncate-left drop its beginning",
-            )
-        room = self.context // 2 if max_new is None else min(max_new, self.context // 2)
-        keep = self.context - max(room, 1)
+        return fit(len(ids), self.context, max_new, overflow, self.begins(ids))
+
+    def begins(self, ids: Sequence[int]) -> int:
+        """How many first ids are never left out: a begin-of-text token, or none."""
         bos = self.tokenizer.bos_id if self.tokenizer else None
-        head = tuple(ids[:1]) if bos is not None and ids[0] == bos else ()
-        tail = tuple(ids[len(ids) - keep + len(head) :])
-        return head + tail, len(ids) - len(head) - len(tail)
+        return 1 if bos is not None and ids and ids[0] == bos else 0
 
     def speculate(self, lookup: int = 0, draft: Session | None = None) -> None:
         """From now on guess ahead, which changes no text: it can make fewer steps of it.
@@ -263,13 +250,13 @@ class Session:
             timings.peak_bytes = peak_memory(self._decoder.device)
 
     def _tokens(self, loop: Loop) -> Iterator[Token]:
-        voices: dict[tuple[int, int], _Voice] = {}
+        voices: dict[tuple[int, int], Voice] = {}
         with memory_errors("generating"):
             for emission in loop.run():
                 sequence = emission.sequence
                 key = (sequence.number, sequence.sample)
                 if key not in voices:
-                    voices[key] = _Voice(self._stream(sequence.request), sequence.request)
+                    voices[key] = Voice(self._stream(sequence.request), sequence.request)
                 yield voices[key].say(emission)
                 if sequence.finish is not None:
                     del voices[key]
@@ -279,43 +266,6 @@ class Session:
         if request.grammar is not None and self._vocabulary is not None:
             return SpelledStream(self._vocabulary.spellings)
         return TextStream(self.tokenizer, before=request.ids) if self.tokenizer else None
-
-
-class _Voice:
-    """One sample's way from ids to text: whole characters, stop texts found and held back."""
-
-    def __init__(self, stream: Stream | None, request: Request) -> None:
-        self._stream = stream
-        self._stop = request.stop
-        self._whole_anyway = request.grammar is None  # a stop text cuts a grammar's text off
-        self._matcher = StopMatcher(request.stop.texts, request.stop.keep)
-
-    def say(self, emission: Emission) -> Token:
-        """The token to stream for an emission; a stop text found in it ends the sequence."""
-        sequence = emission.sequence
-        ends = emission.id in self._stop.eos or emission.id in self._stop.ids
-        ends_silently = ends and sequence.finish is not None and not self._stop.keep
-        text, whole = "", sequence.whole
-        if self._stream is not None:
-            text = "" if ends_silently else self._stream.push(emission.id)
-            if sequence.finish is not None:
-                text += self._stream.finish()
-            text = self._matcher.push(text, len(sequence.generated) > self._stop.min_tokens)
-            if self._matcher.stopped:
-                sequence.finish = "stop"
-                whole = self._whole_anyway
-            elif sequence.finish is not None:
-                text += self._matcher.finish()
-        return Token(
-            sequence.sample,
-            emission.id,
-            text,
-            emission.logprob,
-            emission.top,
-            sequence.finish,
-            sequence.number,
-            whole,
-        )
 
 
 def _context(checkpoint: Checkpoint, asked: int | None) -> int:

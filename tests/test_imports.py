@@ -27,20 +27,26 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Inside engine a module imports from its own row or from the rows above it, never from below.
 LAYERS = (
-    ("spec", "request", "step", "stop", "device"),
+    ("spec", "request", "fit", "step", "stop", "device"),
     ("matrix",),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
     ("parallel", "runner", "scheduler"),
     ("weights", "speculate"),
     ("loop",),
+    ("voice",),
     ("session",),
     ("score", "lens", "cost", "bench", "facts", "examine"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.
-ENGINE_FILES_THAT_SEE_TEXT = ("engine.session", "engine.sampling.grammar", "engine.examine")
-WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec")
+ENGINE_FILES_THAT_SEE_TEXT = (
+    "engine.session",
+    "engine.voice",
+    "engine.sampling.grammar",
+    "engine.examine",
+)
+WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec", "engine.fit")
 WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 LONGEST_FILE = 400

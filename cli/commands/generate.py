@@ -9,7 +9,14 @@ from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..constraint_options import ConstraintSettings
 from ..exits import Exit
-from ..generation_talk import tell_cut, tell_logprobs, tell_outcome, tell_settings, tell_timings
+from ..generation_talk import (
+    tell_cut,
+    tell_left_out,
+    tell_logprobs,
+    tell_outcome,
+    tell_settings,
+    tell_timings,
+)
 from ..model_options import GuessSettings, ModelSettings
 from ..opening import open_draft, open_session
 from ..option_groups import (
@@ -172,14 +179,12 @@ def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Termin
     else:
         ids = tokenizer.encode(text, bos=job.prompt.bos.value, special=job.prompt.special.value)
     most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
-    kept, dropped = session.fit(ids, most, job.prompt.overflow.value)
-    if dropped:
-        terminal.warn(
-            f"the prompt's first {dropped} of {len(ids)} tokens are left out, "
-            f"to fit the context of {session.context}"
-        )
-        text = tokenizer.decode(kept) if tokenizer else None
-    return Prompt(text, tuple(kept))
+    fit = session.fit(ids, most, job.prompt.overflow.value)
+    if fit.dropped:
+        tell_left_out(terminal, fit, session.context)
+        ids = fit.of(ids)
+        text = tokenizer.decode(ids) if tokenizer else None
+    return Prompt(text, tuple(ids), fit)
 
 
 def _no_text(token: int) -> None:

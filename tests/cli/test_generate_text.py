@@ -99,7 +99,7 @@ def test_quiet_says_nothing(generate: Run) -> None:
 
 def test_cut_prompt_is_said_aloud(generate: Run) -> None:
     ran = generate("x" * 200, "--overflow", "truncate-left")
-    assert "first 101 of 200 tokens" in ran.err
+    assert "first 150 of 200 tokens" in ran.err
     assert "context of 100" in ran.err
 
 

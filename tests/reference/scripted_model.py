@@ -93,17 +93,13 @@ class ScriptedSession:
         self.card = Card()
         self.request: Any = None
 
-    def fit(
-        self, ids: Sequence[int], max_new: int | None, overflow: str
-    ) -> tuple[tuple[int, ...], int]:
+    def fit(self, ids: Sequence[int], max_new: int | None, overflow: Any) -> Any:
         from lmtool import InputError
+        from lmtool.engine.fit import fit
 
         if not ids:
             raise InputError("the prompt is empty")
-        dropped = max(0, len(ids) - self.context + 1)
-        if dropped and overflow == "error":
-            raise InputError(f"the prompt has {len(ids)} tokens, the context {self.context}")
-        return tuple(ids[dropped:]), dropped
+        return fit(len(ids), self.context, max_new, overflow, ids[0] == 1)
 
     def speculate(self, lookup: int, draft: Any) -> None:
         assert draft is None
