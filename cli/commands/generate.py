@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ... import InputError, ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
+from ..chat_options import ChatOptions
 from ..constraint_options import ConstraintSettings
 from ..exits import Exit
 from ..generation_talk import (
@@ -37,6 +39,7 @@ from ..unfold import unfold
 if TYPE_CHECKING:
     from ...engine.request import Request
     from ...engine.session import Generation, Session
+    from ...tokenizer.tokenizer import Tokenizer
 
 EPILOG = """Examples:
 
@@ -44,7 +47,9 @@ lmtool generate "Once upon a time"
 
 echo "The old lighthouse" | lmtool generate -n 40 | tee out.txt
 
-lmtool generate -m ./checkpoint -f prompt.txt --temp 0.8 --samples 3 --json"""
+lmtool generate -m ./checkpoint -f prompt.txt --temp 0.8 --samples 3 --json
+
+lmtool generate -m ./chat-checkpoint -s "Answer briefly." "How tall is a tree?" -n 90"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Job:
     output: OutputOptions
     guess: GuessSettings
     constraints: ConstraintSettings
+    chat: ChatOptions
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -71,6 +77,7 @@ class Job:
 @unfold
 def generate(
     prompt: PromptOptions,
+    chat: ChatOptions,
     model: ModelSettings,
     sampling: SamplingSettings,
     stops: StopSettings,
@@ -85,7 +92,8 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess, constraints)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat)
+    chat.check(prompt)
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
@@ -143,7 +151,8 @@ def _describer(
         timings=generation.timings,
         card=session.card,
         settings=listed(
-            job.model, job.guess, job.prompt, chosen, job.stops, job.constraints, job.output
+            *(job.model, job.guess, job.prompt, job.chat, chosen),
+            *(job.stops, job.constraints, job.output),
         ),
         has_text=session.tokenizer is not None,
         token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
@@ -174,10 +183,17 @@ def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Termin
             f"`{session.card.path}` has no tokenizer.json",
             hint="--token-ids takes the prompt as token ids",
         )
+    elif job.chat.on:
+        text, ids = _in_template(session, tokenizer, job, text)
     elif not text and job.prompt.bos.value != "on":
         raise InputError("the prompt is empty", hint="`--bos on` begins with nothing but the BOS")
     else:
         ids = tokenizer.encode(text, bos=job.prompt.bos.value, special=job.prompt.special.value)
+        if tokenizer.chat_templates and job.prompt.special.value == "text":
+            terminal.note(
+                f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
+                "--chat puts it into the chat template"
+            )
     most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
     fit = session.fit(ids, most, job.prompt.overflow.value)
     if fit.dropped:
@@ -185,6 +201,20 @@ def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Termin
         ids = fit.of(ids)
         text = tokenizer.decode(ids) if tokenizer else None
     return Prompt(text, tuple(ids), fit)
+
+
+def _in_template(
+    session: Session, tokenizer: Tokenizer, job: Job, text: str
+) -> tuple[str, Sequence[int]]:
+    """The rendered prompt and its ids; what ends a turn of the template ends the text too."""
+    template = job.chat.open_template(tokenizer)
+    try:
+        prompt = job.chat.encode(template, text, job.prompt)
+        if template.end_of_turn is not None:
+            session.eos |= {template.end_of_turn}
+    finally:
+        template.close()
+    return prompt.text, prompt.ids
 
 
 def _no_text(token: int) -> None:

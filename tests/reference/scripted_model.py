@@ -57,6 +57,7 @@ class ScriptedTokenizer:
     def __init__(self, bos: bool) -> None:
         self.bos_id = 1 if bos else None
         self.eos_ids = frozenset({EOS})
+        self.chat_templates: dict[str, str] = {}
 
     def encode(self, text: str, bos: str = "auto", special: str = "text") -> list[int]:
         first = [1] if bos == "on" or (bos == "auto" and self.bos_id) else []

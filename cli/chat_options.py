@@ -1,0 +1,154 @@
+"""How a prompt becomes a talk: the chat template, what it is told, how the answer begins."""
+
+# ruff: noqa: RUF009  # a setting() is a frozen declaration, safe to share
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from .. import InputError, UsageError
+from .prompt import argument_text
+from .settings import Flag, Many, Setting, Text, setting
+
+if TYPE_CHECKING:
+    from ..tokenizer.chat import ChatPrompt, ChatTemplate
+    from ..tokenizer.tokenizer import Tokenizer
+    from .option_groups import PromptOptions
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """Which chat template, and what it may look at."""
+
+    panel: ClassVar[str] = "Chat"
+
+    system: Setting[str | None] = setting(
+        *("-s", "--system", "--system-prompt"),
+        kind=Text(),
+        default=None,
+        metavar="TEXT",
+        help="A system message; uses the chat template.",
+    )
+    chat_template: Setting[str | None] = setting(
+        "--chat-template",
+        kind=Text(),
+        default=None,
+        metavar="FILE",
+        help="A Jinja file, or the name of one of the checkpoint's templates, instead of its own.",
+    )
+    template_arg: Setting[tuple[str, ...]] = setting(
+        "--template-arg",
+        kind=Many(Text()),
+        default=(),
+        metavar="K=V",
+        help="A variable for the chat template, as JSON or else text (repeatable).",
+    )
+
+    def variables(self) -> dict[str, Any]:
+        """What --template-arg gives, by name. Raises `UsageError` for what isn't K=V."""
+        from ..tokenizer.chat import OURS
+
+        found: dict[str, Any] = {}
+        for argument in self.template_arg.value:
+            name, equals, raw = argument_text(argument, "--template-arg").partition("=")
+            if not equals or not name.isidentifier() or name in OURS:
+                raise UsageError(
+                    f"`{argument}` is no variable for a chat template",
+                    hint="--template-arg enable_thinking=false",
+                )
+            found[name] = _value(raw)
+        return found
+
+    def open_template(self, tokenizer: Tokenizer) -> ChatTemplate:
+        """The template to use, its process on its way. Raises `ModelError` without one."""
+        from ..tokenizer.chat import ChatTemplate
+
+        file = self.chat_template.value
+        return ChatTemplate.of(
+            tokenizer, None if file is None else Path(file), with_tools="tools" in self.variables()
+        )
+
+
+@dataclass(frozen=True)
+class ChatOptions(TemplateOptions):
+    """Whether the prompt is what a user says, and how the answer begins."""
+
+    chat: Setting[bool] = setting(
+        "--chat",
+        kind=Flag(),
+        default=False,
+        help="Put the prompt into the checkpoint's chat template, as what a user says.",
+    )
+    prefill: Annotated[
+        str | None,
+        typer.Option(
+            "--prefill",
+            metavar="TEXT",
+            help="Let the answer begin with TEXT; what is printed goes on from there.",
+            show_default=False,
+        ),
+    ] = None
+    show_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--show-prompt",
+            help="Print the prompt as the model would get it, and its tokens; generate nothing.",
+            show_default=False,
+        ),
+    ] = False
+
+    @property
+    def on(self) -> bool:
+        """Whether the chat template is used: asked for, or needed for what is."""
+        given = (self.chat_template, self.template_arg)
+        return (
+            self.chat.value
+            or self.system.value is not None
+            or self.prefill is not None
+            or any(one.source == "command line" for one in given)
+        )
+
+    def check(self, prompt: PromptOptions) -> None:
+        """Raise `UsageError` for what makes no sense together, before anything is opened."""
+        self.variables()
+        if self.on and prompt.token_ids is not None:
+            raise UsageError(
+                "--token-ids is a prompt as it stands: no chat template fits around it"
+            )
+
+    def encode(self, template: ChatTemplate, text: str, prompt: PromptOptions) -> ChatPrompt:
+        """The prompt for an answer to a user who says `text`. Raises as `ChatTemplate.encode`."""
+        from ..tokenizer.chat import Message
+
+        if not text:
+            raise InputError("the prompt is empty", hint="say something to be answered")
+        messages = [Message("user", text)]
+        if self.system.value is not None:
+            system = self.system.value
+            if self.system.source != "config file":  # TOML is text already
+                system = argument_text(system, "--system", prompt.escape)
+            messages.insert(0, Message("system", system))
+        return template.encode(
+            messages,
+            prefill=argument_text(self.prefill or "", "--prefill", prompt.escape),
+            variables=self.variables(),
+            bos=prompt.bos.value,
+            special=prompt.special.value,
+        )
+
+
+def _value(raw: str) -> Any:
+    """A JSON value if it parses, else the text itself."""
+    try:
+        return json.loads(raw, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return raw
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)  # NaN and Infinity are no JSON
