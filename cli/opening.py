@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .fetching import find_model
 from .model_options import GuessSettings, ModelSettings
 from .signals import nothing_open
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..engine.session import Session
 
 
-def open_session(model: ModelSettings) -> Session:
-    """The checkpoint behind `-m`, loaded. Imports torch."""
+def open_session(model: ModelSettings, terminal: Terminal | None = None) -> Session:
+    """The checkpoint behind `-m`, fetched if need be and loaded. Imports torch."""
+    folder = find_model(model.model.value, model.offline.value, terminal or Terminal())
     with nothing_open():
         from ..engine.session import Session
-        from ..tokenizer.locate import locate
 
     quant = model.quant.value
     return Session.load(
-        locate(model.model.value, model.offline.value),
+        folder,
         device=model.device.value,
         dtype=model.dtype.value,
         context=model.ctx_size.value,
@@ -30,16 +32,20 @@ def open_session(model: ModelSettings) -> Session:
     )
 
 
-def open_draft(session: Session, model: ModelSettings, guess: GuessSettings) -> None:
+def open_draft(
+    session: Session,
+    model: ModelSettings,
+    guess: GuessSettings,
+    terminal: Terminal | None = None,
+) -> None:
     """Let `session` guess ahead as the options ask, with a draft model held as `model` is."""
     draft = None
     if guess.draft_model.value is not None:
         with nothing_open():
             from ..engine.session import Session
-            from ..tokenizer.locate import locate
 
         draft = Session.load(
-            locate(guess.draft_model.value, model.offline.value),
+            find_model(guess.draft_model.value, model.offline.value, terminal or Terminal()),
             device=model.device.value,
             dtype=model.dtype.value,
         )

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..tokenizer.tokenizer import Tokenizer
+    from .terminal import Terminal
 
 
 class BosWhen(str, Enum):
@@ -57,9 +58,9 @@ Offline = Annotated[
 ]
 
 
-def open_tokenizer(model: str, offline: bool) -> Tokenizer:
+def open_tokenizer(model: str, offline: bool, terminal: Terminal) -> Tokenizer:
     """The tokenizer that -m names. Raises `ModelError` if there is none, or a damaged one."""
-    from ..tokenizer.locate import TOKENIZER, locate
     from ..tokenizer.tokenizer import Tokenizer
+    from .fetching import find_tokenizer
 
-    return Tokenizer.load(locate(model, offline, TOKENIZER))
+    return Tokenizer.load(find_tokenizer(model, offline, terminal))

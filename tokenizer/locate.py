@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING
 
 from .. import ModelError
+from .repository import Repository, Wanted, find_snapshot, missing, parse_id
+
+if TYPE_CHECKING:
+    from .fetch import Watch
 
 DEFAULT = "default"
 """The name of the model that ships inside the package."""
 
-
-class Wanted(NamedTuple):
-    """Which files of a repository are fetched, as patterns, and which a cached one must have."""
-
-    files: tuple[str, ...]
-    required: tuple[str, ...]
-
-
-MODEL = Wanted(("*.json", "*.safetensors", "*.jinja"), ("config.json", "*.safetensors"))
-"""A whole checkpoint; pickled weights are never fetched."""
-TOKENIZER = Wanted(
-    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
-    ("tokenizer.json",),
-)
-"""The tokenizer alone."""
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
-def locate(name: str, offline: bool = False, wanted: Wanted = MODEL) -> Path:
+def locate(
+    name: str, offline: bool = False, wanted: Wanted = Wanted.MODEL, watch: Watch | None = None
+) -> Path:
     """The folder or file that `name` means.
 
     `default` is the model inside the package. A path that exists is itself, without a look at the
-    network. Anything else that could be a repository id is looked up in huggingface_hub's cache,
-    and what is `wanted` of it is fetched if it isn't there, unless `offline`.
+    network. Anything else that could be a repository id is looked up in Hugging Face's cache, and
+    what is `wanted` of it is fetched if it isn't there, unless `offline`; `watch` sees it come.
     Raises `ModelError` if there is nothing of that name, here or there.
     """
     if name == DEFAULT:
         return default_folder()
     path = Path(name).expanduser()
-    if name and path.exists():
+    if name and _exists(path):
         return path
-    if not _REPOSITORY.fullmatch(name):
+    repository = parse_id(name)
+    if repository is None:
         raise ModelError(f"no such file or folder: `{name}`")
-    return _cached(name, wanted) or _fetched(name, offline, wanted)
+    snapshot = find_snapshot(repository)
+    if snapshot is not None and not missing(snapshot, wanted):
+        return snapshot
+    if offline or _says_offline("HF_HUB_OFFLINE") or _says_offline("TRANSFORMERS_OFFLINE"):
+        raise _not_here(repository, snapshot, wanted)
+    from .fetch import fetch
+
+    return fetch(repository, wanted, watch)
 
 
 def default_folder() -> Path:
@@ -61,45 +57,27 @@ def default_folder() -> Path:
     return folder
 
 
-def _cached(name: str, wanted: Wanted) -> Path | None:
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
+def _exists(path: Path) -> bool:
     try:
-        folder = _snapshot(name, local_files_only=True)
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
-    return folder if all(any(folder.glob(file)) for file in wanted.required) else None
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
-def _fetched(name: str, offline: bool, wanted: Wanted) -> Path:
-    if offline or _says_offline("HF_HUB_OFFLINE") or _says_offline("TRANSFORMERS_OFFLINE"):
-        raise ModelError(
-            f"no such file or folder, and no such repository in the cache: `{name}`",
-            hint="offline, it can't be fetched",
+def _not_here(repository: Repository, snapshot: Path | None, wanted: Wanted) -> ModelError:
+    """Why an offline run ends: nothing is cached, or not all of it."""
+    hint = "once without --offline and HF_HUB_OFFLINE, to fetch it"
+    if snapshot is None:
+        return ModelError(
+            f"no such file or folder, and no such repository in the cache: `{repository}`",
+            hint=f"run it {hint}; `lmtool models` lists what is cached",
         )
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    try:
-        return _snapshot(name, allow_patterns=list(wanted.files))
-    except GatedRepoError as error:
-        raise ModelError(
-            f"access to `{name}` has to be granted by its owner",
-            hint="accept its terms on huggingface.co, then set HF_TOKEN",
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelError(f"no such file, folder or repository: `{name}`") from error
-    except Exception as error:  # whatever the network and its libraries raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(
-            f"no such file or folder, and `{name}` can't be fetched: {reason[:200]}",
-            hint="a local path starts with ./ or /",
-        ) from error
-
-
-def _snapshot(name: str, **options: object) -> Path:
-    import huggingface_hub
-
-    return Path(cast("Any", huggingface_hub).snapshot_download(name, **options))
+    lacks = missing(snapshot, wanted)
+    return ModelError(
+        f"no such file or folder, and of the repository `{repository}` the cache lacks {lacks[0]}"
+        + (f" and {len(lacks) - 1} more" if len(lacks) > 1 else ""),
+        hint=f"run it {hint}",
+    )
 
 
 def _says_offline(variable: str) -> bool:

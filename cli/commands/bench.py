@@ -100,7 +100,7 @@ class _Job:
     def _measure(self, form: ModelSettings) -> None:
         """Every point of one form of the model."""
         self.status.show(f"loading {form.model.value}")
-        session = open_session(form)
+        session = open_session(form, self.terminal)
         from ...engine.bench import Subject, check_room, run
 
         points = self.settings.points(session.context)

@@ -76,7 +76,7 @@ def count(
     source = Source([*(files or ()), *(file or ())], prompt)
     if lines and json:
         raise UsageError("--lines and --json exclude each other")
-    tokenizer = open_tokenizer(model, offline)
+    tokenizer = open_tokenizer(model, offline, terminal)
     if lines:
         for line in source.lines(terminal):
             encoded = encode_text(tokenizer, line, bos.value, special.value)

@@ -48,7 +48,7 @@ def detokenize(
 
     terminal = open_terminal(quiet, verbose, color)
     source = Source(file)
-    tokenizer = open_tokenizer(model, offline)
+    tokenizer = open_tokenizer(model, offline, terminal)
     if STDIN in source.files:
         say_if_typing(terminal, "ids")
     readers = [IdReader(tokenizer, path) for path in source.files]

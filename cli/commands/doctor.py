@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..exits import Exit
+from ..fetching import find_model
 from ..options import (
     Color,
     ColorWhen,
@@ -47,10 +48,8 @@ def doctor(
 
     Exits 3 if loading would fail.
     """
-    from ...tokenizer.locate import locate
-
     terminal = open_terminal(quiet, verbose, color)
-    folder = locate(model, offline)
+    folder = find_model(model, offline, terminal)
     from ...engine.examine import Examination, as_json
 
     examination = Examination(folder, ctx_size, kv_dtype)

@@ -98,8 +98,8 @@ def generate(
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
-        session = open_session(model)
-        open_draft(session, model, guess)
+        session = open_session(model, terminal)
+        open_draft(session, model, guess, terminal)
         asked = _encode(session, job, pending, terminal)
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)

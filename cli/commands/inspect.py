@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..fetching import find_model
 from ..options import (
     Color,
     ColorWhen,
@@ -46,11 +47,10 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer."""
-    from ...tokenizer.locate import locate
     from ...tokenizer.tokenizer import Tokenizer
 
     terminal = open_terminal(quiet, verbose, color)
-    path = locate(model, offline)
+    path = find_model(model, offline, terminal)
     facts: dict[str, Any] = {"name": path.resolve().name, "path": str(path)}
     if path.is_dir() and (path / "config.json").exists():
         from ...engine.facts import checkpoint_facts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..fetching import find_model
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..progress import StatusLine, megabytes
 from ..signals import nothing_open
@@ -58,11 +59,12 @@ def quantize(
     """
     from ...engine.weights.checkpoint import open_checkpoint
     from ...engine.weights.folder import check_target
-    from ...tokenizer.locate import locate
 
     terminal = open_terminal(quiet, verbose, color)
     check_target(output)
-    sizes = _save(terminal, open_checkpoint(locate(model, offline)), quant.value, output)
+    sizes = _save(
+        terminal, open_checkpoint(find_model(model, offline, terminal)), quant.value, output
+    )
     terminal.note(
         f"written: {output}, {megabytes(sizes.after)} of weights in {quant.value} "
         f"({megabytes(sizes.before)} before)"

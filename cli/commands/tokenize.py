@@ -91,7 +91,7 @@ def tokenize(
     if binary and (style is not Style.ids or null):
         raise UsageError("a .bin file holds ids alone", hint="leave out the other formats")
     source = Source(file, prompt)
-    tokenizer = open_tokenizer(model, offline)
+    tokenizer = open_tokenizer(model, offline, terminal)
     texts = _encode(tokenizer, source, terminal, lines, bos, special)
     if check:
         _check(tokenizer, texts, terminal)

@@ -176,7 +176,7 @@ class _Generation:
 def opener(script: Script) -> Any:
     """What stands in for `open_session`; `opener.session` is what it opened last."""
 
-    def open_session(model: Any) -> ScriptedSession:
+    def open_session(model: Any, terminal: Any = None) -> ScriptedSession:
         script.note("loading")
         try:
             time.sleep(script.load_s)
