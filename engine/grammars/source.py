@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ... import InputError, LmtoolError, UsageError
 from ..request import Grammar
+from .lark import endless_rule
 from .schema import Endings, Schema, parse_schema, place_of_fault, unkept_count
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ def _of_lark(grammar: Grammar) -> str:
     text = grammar.source + _END
     fault = _fault(text)
     if not fault:
+        endless = endless_rule(grammar.source)
+        if endless is not None:
+            raise _unfit(
+                grammar, "line {1}: the rule `{0}` needs itself without end".format(*endless)
+            )
         return text
     found = _PLACED.match(fault)
     if found is None:

@@ -97,7 +97,9 @@ def adjusted(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     if not bool((logits > rules.NEVER).any(-1).all()):
         raise InputError(
             "no token is left to choose: every one of them is banned",
-            hint="--logit-bias bans too many",
+            hint="--logit-bias bans too many"
+            if all(draw.mask is None for draw in draws)
+            else "--logit-bias bans all that the constraint lets through",
         )
     return logits
 

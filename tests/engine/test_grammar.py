@@ -240,6 +240,39 @@ def test_log_probabilities_are_the_models_own(session: Session) -> None:
     assert other.logprob < one.logprob  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"top_nsigma": 1.0, "typical": 0.5, "top_p": 0.5},
+        {"top_k": 1, "min_p": 1.0},
+        {"xtc_probability": 1.0, "xtc_threshold": 0.05},
+        {"presence": 2.0, "frequency": 2.0, "repetition": 3.0},
+        {"no_repeat_ngram": 3, "dry_multiplier": 2.0},
+    ],
+    ids=lambda knobs: "-".join(knobs),
+)
+def test_samplers_choose_among_what_is_let_through(
+    session: Session, knobs: dict[str, float]
+) -> None:
+    wanted = grammar("json_schema", PERSON)
+    for temperature in (0.0, 1.5):
+        sampling = Sampling(temperature=temperature, seed=4, **knobs)  # type: ignore[arg-type]
+        request = Request((5, 6, 7), 300, sampling, Stop(EOS), grammar=wanted)
+        check(PERSON, text_of(list(session.generate(request))))
+
+
+def test_bans_that_leave_nothing_are_told(session: Session) -> None:
+    assert session.tokenizer is not None
+    (ban,) = session.tokenizer.encode("Z")
+    wanted = grammar("choice", ["ZZ"])
+    # What may not be repeated stands back where it alone is let through.
+    request = Request((ban,), 9, Sampling(no_repeat_ngram=1), grammar=wanted)
+    assert text_of(list(session.generate(request))) == "ZZ"
+    request = Request((5,), 9, Sampling(logit_bias=((ban, float("-inf")),)), grammar=wanted)
+    with pytest.raises(InputError, match="no token is left to choose"):
+        list(session.generate(request))
+
+
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_guesses_change_nothing(tmp_path: Path, temperature: float) -> None:
     session = make_session(tmp_path / "made")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtool import InputError, LmtoolError, UsageError
+from lmtool.engine.grammars.lark import endless_rule
 from lmtool.engine.grammars.schema import Endings, parse_schema
 from lmtool.engine.grammars.source import check_grammar
 from lmtool.engine.request import Grammar
@@ -95,7 +96,8 @@ def test_bad_schemas(schema: object, said: str) -> None:
         ("lark", 'start: "a"\n\nb : :', "it: line 3: Expected"),
         ("lark", 'start: "a" (', "it: line 1: Expected token ')'"),
         ("lark", 'start: "a" B\nB: /(/', "line 2: the regular expression `(` is wrong"),
-        ("lark", 'start: start "a"', "no text matches it"),
+        ("lark", 'start: start "a"', "it: line 1: the rule `start` needs itself without end"),
+        ("lark", 'start: "a" x?\n\nx: "b" (x "c" | x+)', "line 3: the rule `x` needs itself"),
         ("lark", 'start: ""', "nothing but the empty text"),
     ],
     ids=lambda one: str(one)[:30],
@@ -161,6 +163,31 @@ anything = st.recursive(
 def test_no_schema_breaks_anything(schema: Any) -> None:
     said = fault("json_schema", json.dumps(schema))
     assert said == "" or said.startswith("it")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ('start: "a" | start', None),
+        ('start: x\nx: "(" x* ")" | "a:b" y{0,2}\ny: "c" x~0..3', None),
+        ('?start: (A | /b:c/i)+ // no: rule\nA: "|" # a: comment\n%ignore / +/\n', None),
+        ('start: x | "a"\nx: y\ny: "b" x', ("x", 2)),
+        ('start: "a"\n  | x{1,3}\nx: ("b" | x) x', ("x", 3)),
+        ("%import common.INT\nstart: INT start?\n", None),
+        ('start: %json {"type": "string"}', None),
+        ("start[capture]: start", None),
+        ("start: (start", None),
+        ("start: ", None),
+    ],
+)
+def test_rules_that_never_end(text: str, rule: tuple[str, int] | None) -> None:
+    assert endless_rule(text) == rule
+
+
+@given(st.text('ab:|()?*+{}~"/<>% \n\\0,[]', max_size=30))
+def test_no_rules_break_the_reader(text: str) -> None:
+    found = endless_rule(text)
+    assert found is None or 1 <= found[1] <= text.count("\n") + 1
 
 
 @given(st.text(max_size=20), st.sampled_from(["regex", "lark", "json_schema"]))
