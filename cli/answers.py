@@ -27,6 +27,8 @@ class Answer:
     text: str = ""
     tokens: list[Token] = field(default_factory=list["Token"])
     finish: str | None = None
+    seed: int = 0
+    """What gives this text alone, as the only sample."""
     whole: bool = True
 
 
@@ -188,7 +190,7 @@ class Describer:
             "prompt_token_ids": list(self.prompt.ids),
             "token_ids": [token.id for token in answer.tokens],
             "finish_reason": answer.finish,
-            "seed": self.seed,
+            "seed": answer.seed,
             "usage": {
                 "prompt_tokens": len(self.prompt.ids),
                 "completion_tokens": len(answer.tokens),

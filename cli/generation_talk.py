@@ -41,7 +41,8 @@ def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answ
     """For -v: how each sample ended."""
     for number, answer in enumerate(answers):
         name = f"sample {number}: " if len(answers) > 1 else ""
-        terminal.detail(f"{name}{len(answer.tokens)} tokens, finish: {answer.finish}")
+        seed = f", seed: {answer.seed}" if len(answers) > 1 else ""
+        terminal.detail(f"{name}{len(answer.tokens)} tokens, finish: {answer.finish}{seed}")
     terminal.detail(f"seed: {describe.seed}")
 
 

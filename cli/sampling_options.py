@@ -6,12 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import ModelError
-from .settings import Number, Setting, Source, Whole, declared_in, setting
+from .generation_config import PENALTIES, means_sampling, offered
+from .logit_bias import BiasKind, read_bias
+from .settings import Many, Number, Setting, Source, Whole, declared_in, setting
+
+if TYPE_CHECKING:
+    from ..engine.request import Sampling
+    from ..engine.session import Session
 
 LARGEST_SEED = (1 << 63) - 1
+
+FOR_DRAWS = ("top_k", "top_p", "min_p", "typical", "top_nsigma", "xtc_probability")
+"""Settings that mean nothing to greedy choices."""
+
+NEEDS = {
+    "repeat_last_n": "repeat_penalty",
+    "xtc_threshold": "xtc_probability",
+    "dry_base": "dry_multiplier",
+    "dry_allowed_length": "dry_multiplier",
+}
+"""Settings that mean nothing where another one is off."""
+
+DRY_BREAKERS = ("\n", ":", '"', "*")
+"""Texts that a repetition isn't followed across, llama.cpp's: a token with one of them in it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,34 @@ class SamplingSettings:
         metavar="X",
         help="Only those at least X times as likely as the likeliest; 0 is off.",
     )
+    typical: Setting[float] = setting(
+        *("--typical", "--typical-p"),
+        kind=Number(at_least=0, at_most=1),
+        default=1.0,
+        metavar="X",
+        help="Only the most typical, by surprise, that make up X together; 1 is off.",
+    )
+    top_nsigma: Setting[float] = setting(
+        *("--top-nsigma", "--top-n-sigma"),
+        kind=Number(at_least=0),
+        default=0.0,
+        metavar="X",
+        help="Only those whose logit is within X standard deviations of the highest; 0 is off.",
+    )
+    xtc_probability: Setting[float] = setting(
+        "--xtc-probability",
+        kind=Number(at_least=0, at_most=1),
+        default=0.0,
+        metavar="X",
+        help="How often to exclude the top choices, all but the least likely; 0 is off.",
+    )
+    xtc_threshold: Setting[float] = setting(
+        "--xtc-threshold",
+        kind=Number(at_least=0, at_most=1),
+        default=0.1,
+        metavar="X",
+        help="How likely a top choice is at least; above 0.5 there are never two. Default: 0.1.",
+    )
     repeat_penalty: Setting[float] = setting(
         *("--repeat-penalty", "--repetition-penalty"),
         kind=Number(above=0),
@@ -57,6 +105,55 @@ class SamplingSettings:
         default=64,
         metavar="N",
         help="How many tokens are recent; -1: the whole text.",
+    )
+    presence_penalty: Setting[float] = setting(
+        "--presence-penalty",
+        kind=Number(at_least=-2, at_most=2),
+        default=0.0,
+        metavar="X",
+        help="Subtract X from the logit of every token written so far; 0 is off.",
+    )
+    frequency_penalty: Setting[float] = setting(
+        "--frequency-penalty",
+        kind=Number(at_least=-2, at_most=2),
+        default=0.0,
+        metavar="X",
+        help="The same, as often as it was written; 0 is off.",
+    )
+    no_repeat_ngram: Setting[int] = setting(
+        "--no-repeat-ngram",
+        kind=Whole(0),
+        default=0,
+        metavar="N",
+        help="Never say the same N tokens twice; 0 is off.",
+    )
+    dry_multiplier: Setting[float] = setting(
+        "--dry-multiplier",
+        kind=Number(at_least=0),
+        default=0.0,
+        metavar="X",
+        help="Subtract X * base ** (n - allowed length) from what would go on repeating n tokens.",
+    )
+    dry_base: Setting[float] = setting(
+        "--dry-base",
+        kind=Number(at_least=1),
+        default=1.75,
+        metavar="X",
+        help="How fast that grows. Default: 1.75.",
+    )
+    dry_allowed_length: Setting[int] = setting(
+        "--dry-allowed-length",
+        kind=Whole(1),
+        default=2,
+        metavar="N",
+        help="From how many repeated tokens on. Default: 2.",
+    )
+    logit_bias: Setting[tuple[str, ...]] = setting(
+        *("-l", "--logit-bias"),
+        kind=Many(BiasKind()),
+        default=(),
+        metavar="TOKEN=X",
+        help='Add X to the logit of an id or of each token of a "text" (repeatable); -inf bans.',
     )
     seed: Setting[int] = setting(
         "--seed",
@@ -72,22 +169,20 @@ class SamplingSettings:
     def completed(self, checkpoint: Mapping[str, Any]) -> SamplingSettings:
         """These, with what nobody set taken from generation_config.json, and a seed drawn.
 
-        At temperature 0 the other settings are put to what they then amount to: off. A repetition
-        penalty acts on greedy choices too, so it is only put off where the checkpoint, which means
-        it for sampling, brings it.
+        At temperature 0 what narrows draws is put to what it then amounts to: off. Penalties act on
+        greedy choices too, so they are only put off where the checkpoint, which means them for
+        sampling, brings them.
         """
         chosen = replace(self, **self._from(checkpoint))
         greedy: Source = "greedy"
         if chosen.temp.value == 0:
-            off = SamplingSettings()
-            chosen = replace(
-                chosen,
-                top_k=Setting(off.top_k.value, greedy),
-                top_p=Setting(off.top_p.value, greedy),
-                min_p=Setting(off.min_p.value, greedy),
-            )
-            if chosen.repeat_penalty.source == "generation_config.json":
-                chosen = replace(chosen, repeat_penalty=Setting(off.repeat_penalty.value, greedy))
+            off = [*FOR_DRAWS]
+            if means_sampling(checkpoint):
+                sources = {name: getattr(chosen, name).source for name in PENALTIES}
+                off += [name for name in sources if sources[name] == "generation_config.json"]
+            neutral = SamplingSettings()
+            put_off = {name: Setting(getattr(neutral, name).value, greedy) for name in off}
+            chosen = replace(chosen, **put_off)
         if chosen.seed.source == "default" or chosen.seed.value < 0:
             if chosen.temp.value == 0:
                 return replace(chosen, seed=Setting(0, greedy))
@@ -97,34 +192,60 @@ class SamplingSettings:
         return chosen
 
     def without_effect(self, completed: SamplingSettings) -> list[str]:
-        """The flags that somebody set here and that temperature 0 put off in `completed`."""
-        declared = declared_in(SamplingSettings)
-        return [
-            declared[name].flag
-            for name in ("top_k", "top_p", "min_p")
+        """What to say of settings that somebody set here and that do nothing in `completed`."""
+        declared, neutral = declared_in(SamplingSettings), SamplingSettings()
+        idle = [
+            f"{declared[name].flag} has no effect at temperature 0: add --temp"
+            for name in FOR_DRAWS
             if getattr(self, name).source != "default"
             if getattr(self, name).value != getattr(completed, name).value
         ]
+        for name, needed in NEEDS.items():
+            off = getattr(neutral, needed).value
+            values = {getattr(one, needed).value for one in (self, completed)}
+            if getattr(self, name).source == "command line" and values == {off}:
+                idle.append(f"{declared[name].flag} has no effect without {declared[needed].flag}")
+        return idle
+
+    def for_engine(self, session: Session, escape: bool = False) -> Sampling:
+        """What the engine is asked for; `escape` reads escapes in texts of `logit_bias`.
+
+        Raises as `read_bias` does.
+        """
+        from ..engine.request import Sampling
+
+        breakers = frozenset[int]()
+        if self.dry_multiplier.value and session.tokenizer is not None:
+            breakers = session.tokenizer.ids_holding(DRY_BREAKERS)
+        return Sampling(
+            temperature=self.temp.value,
+            top_k=self.top_k.value,
+            top_p=self.top_p.value,
+            min_p=self.min_p.value,
+            typical=self.typical.value,
+            top_nsigma=self.top_nsigma.value,
+            xtc_probability=self.xtc_probability.value,
+            xtc_threshold=self.xtc_threshold.value,
+            repetition=self.repeat_penalty.value,
+            repeat_last=self.repeat_last_n.value,
+            presence=self.presence_penalty.value,
+            frequency=self.frequency_penalty.value,
+            no_repeat_ngram=self.no_repeat_ngram.value,
+            dry_multiplier=self.dry_multiplier.value,
+            dry_base=self.dry_base.value,
+            dry_allowed_length=self.dry_allowed_length.value,
+            dry_breakers=breakers,
+            logit_bias=read_bias(self.logit_bias, session, escape),
+            seed=self.seed.value,
+        )
 
     def _from(self, checkpoint: Mapping[str, Any]) -> dict[str, Setting[Any]]:
-        """What generation_config.json says of settings that nobody set.
-
-        Its numbers count only where it means sampling: `do_sample` true, or a temperature and no
-        `do_sample`. Without a temperature they are meant for 1, as transformers reads them.
-        """
-        temperature = checkpoint.get("temperature")
-        samples = checkpoint.get("do_sample")
-        if samples is False or (samples is None and temperature is None):
-            return {}
+        """What generation_config.json says of settings that nobody set."""
         declared = declared_in(SamplingSettings)
-        offered = {"temp": 1.0 if temperature is None else temperature}
-        offered |= {name: checkpoint.get(name) for name in ("top_k", "top_p", "min_p")}
-        offered["repeat_penalty"] = checkpoint.get("repetition_penalty")
         found: dict[str, Setting[Any]] = {}
-        for name, raw in offered.items():
-            if raw is None or getattr(self, name).source != "default":
+        for name, (key, raw) in offered(checkpoint).items():
+            if getattr(self, name).source != "default":
                 continue
-            key = {"temp": "temperature", "repeat_penalty": "repetition_penalty"}.get(name, name)
             try:
                 value = declared[name].kind.accept(raw)
             except (ValueError, OverflowError):

@@ -176,6 +176,17 @@ class Tokenizer:
         """Whether the vocabulary has this id; vocabularies may have holes."""
         return 0 <= id < 1 << 32 and self.pipeline.id_to_token(id) is not None
 
+    def ids_holding(self, texts: Sequence[str]) -> frozenset[int]:
+        """The ids of all tokens that have one of `texts` somewhere in theirs."""
+        spelled = set(texts)
+        if self.spelling == "bytes":
+            letters = {byte: letter for letter, byte in self._alphabet.items()}
+            spelled |= {"".join(letters[byte] for byte in text.encode()) for text in texts}
+        elif self.spelling == "fallback":
+            spelled |= {f"<0x{ord(text):02X}>" for text in texts if len(text.encode()) == 1}
+        pieces = self.pipeline.get_vocab().items()
+        return frozenset(id for piece, id in pieces if any(text in piece for text in spelled))
+
     def token_text(self, id: int) -> str:
         """What `id` stands for within a text, spaces kept and special tokens spelled."""
         if id in self.added:

@@ -11,6 +11,7 @@ from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
 from ..constraint_options import ConstraintSettings
 from ..exits import Exit
+from ..generation_config import not_heeded
 from ..generation_talk import (
     tell_cut,
     tell_left_out,
@@ -19,6 +20,7 @@ from ..generation_talk import (
     tell_settings,
     tell_timings,
 )
+from ..logit_bias import bias_in_words
 from ..model_options import GuessSettings, ModelSettings
 from ..opening import open_draft, open_session
 from ..option_groups import (
@@ -107,7 +109,11 @@ def generate(
         generation = session.generate(replace(request, grammar=grammar))
         describe = _describer(session, job, chosen, asked, generation)
         tell_settings(terminal, describe)
-        answers = [Answer() for _ in range(chosen.samples.value)]
+        if request.sampling.logit_bias:
+            words = bias_in_words(request.sampling.logit_bias, session.tokenizer)
+            terminal.detail(f"logit bias: {words}")
+        seed_of = request.sampling.seed_of
+        answers = [Answer(seed=seed_of(sample)) for sample in range(chosen.samples.value)]
         writer = _writer(job, sink, answers, describe, terminal)
         try:
             code = _answer(generation, answers, writer, describe.has_text)
@@ -134,8 +140,14 @@ def _warn(
             f"a context of {session.context} tokens is more than the {session.made_for} "
             "that the model was made for: its answers may fall apart beyond"
         )
-    for flag in asked.without_effect(chosen):
-        terminal.warn(f"{flag} has no effect at temperature 0: add --temp")
+    for line in asked.without_effect(chosen):
+        terminal.warn(line)
+    keys = not_heeded(session.defaults, greedy=chosen.temp.value == 0)
+    if keys:
+        terminal.warn(
+            f"generation_config.json sets {', '.join(keys)}, which lmtool doesn't have: "
+            "transformers may write another text"
+        )
 
 
 def _describer(
@@ -229,7 +241,7 @@ def _request(
     stop_texts: tuple[str, ...],
     ids: tuple[int, ...],
 ) -> Request:
-    from ...engine.request import Request, Sampling, Stop
+    from ...engine.request import Request, Stop
 
     if stop_texts and session.tokenizer is None:
         raise ModelError(
@@ -240,15 +252,7 @@ def _request(
     return Request(
         ids=ids,
         max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
-        sampling=Sampling(
-            temperature=sampling.temp.value,
-            top_k=sampling.top_k.value,
-            top_p=sampling.top_p.value,
-            min_p=sampling.min_p.value,
-            repetition=sampling.repeat_penalty.value,
-            repeat_last=sampling.repeat_last_n.value,
-            seed=sampling.seed.value,
-        ),
+        sampling=sampling.for_engine(session, job.prompt.escape),
         stop=Stop(
             eos=frozenset() if stops.ignore_eos.value else session.eos,
             ids=frozenset(stops.stop_token.value),

@@ -63,8 +63,14 @@ class ScriptedTokenizer:
         first = [1] if bos == "on" or (bos == "auto" and self.bos_id) else []
         return first + [ord(letter) for letter in text]
 
+    def encode_plain(self, texts: Sequence[str], special: str = "text") -> list[list[int]]:
+        return [[ord(letter) for letter in text] for text in texts]
+
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(id) for id in ids if id > 1)
+
+    def ids_holding(self, texts: Sequence[str]) -> frozenset[int]:
+        return frozenset(map(ord, texts))
 
     def token_text(self, id: int) -> str:
         return f"<{id}>" if id <= 1 else chr(id)
@@ -92,6 +98,7 @@ class ScriptedSession:
         self.eos = frozenset({EOS})
         self.defaults = script.defaults
         self.card = Card()
+        self.spec = SimpleNamespace(vocab=0x110000)
         self.request: Any = None
 
     def fit(self, ids: Sequence[int], max_new: int | None, overflow: Any) -> Any:
