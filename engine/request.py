@@ -73,7 +73,7 @@ class Stop:
 
     `eos` and `ids` are token ids that end it (finish "eos" and "stop"); none of them is chosen
     before `min_tokens` tokens are out. `texts` are matched on text, across token borders, and are
-    cut off unless `keep`.
+    cut off unless `keep`; then the tokens that `spelled` gives a text are printed too.
     """
 
     eos: frozenset[int] = frozenset()
@@ -81,6 +81,7 @@ class Stop:
     texts: tuple[str, ...] = ()
     keep: bool = False
     min_tokens: int = 0
+    spelled: tuple[tuple[int, str], ...] = ()
 
 
 GrammarKind = Literal["json_schema", "regex", "choice", "lark"]

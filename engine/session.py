@@ -53,10 +53,20 @@ class Generation:
     timings: Timings
     prompts: list[list[PromptToken]]
     _tokens: Iterator[Token] = field(default_factory=lambda: iter(()), repr=False)
+    _voices: dict[tuple[int, int], Voice] = field(
+        default_factory=dict[tuple[int, int], Voice], repr=False
+    )
 
     def __iter__(self) -> Iterator[Token]:
         """The tokens, each once."""
         return self._tokens
+
+    def rest(self) -> dict[tuple[int, int], str]:
+        """What is held back of each text under way, by request and sample.
+
+        For whoever breaks off: it could have become a stop text, or was half a character.
+        """
+        return {key: voice.rest() for key, voice in self._voices.items()}
 
     @property
     def prompt(self) -> list[PromptToken]:
@@ -223,7 +233,9 @@ class Session:
             kv_dtype=self._kv_dtype,
             constraints=[self._constraint(request) for request in requests],
         )
-        return Generation(timings, loop.prompts, self._clocked(loop, timings))
+        voices: dict[tuple[int, int], Voice] = {}
+        tokens = self._clocked(self._tokens(loop, voices), timings)
+        return Generation(timings, loop.prompts, tokens, voices)
 
     def _constraint(self, request: Request) -> Constraint | None:
         """Where a request's grammar begins, None if it has none."""
@@ -238,19 +250,18 @@ class Session:
             self._vocabulary = Vocabulary(self.tokenizer, self.spec.vocab)
         return compile_grammar(grammar, self._vocabulary, request.stop)
 
-    def _clocked(self, loop: Loop, timings: Timings) -> Iterator[Token]:
+    def _clocked(self, tokens: Iterator[Token], timings: Timings) -> Iterator[Token]:
         """The tokens; how long the first took and what memory all took goes to `timings`."""
         began = perf_counter()
         try:
-            for token in self._tokens(loop):
+            for token in tokens:
                 if timings.first_token_s is None:
                     timings.first_token_s = perf_counter() - began
                 yield token
         finally:
             timings.peak_bytes = peak_memory(self._decoder.device)
 
-    def _tokens(self, loop: Loop) -> Iterator[Token]:
-        voices: dict[tuple[int, int], Voice] = {}
+    def _tokens(self, loop: Loop, voices: dict[tuple[int, int], Voice]) -> Iterator[Token]:
         with memory_errors("generating"):
             for emission in loop.run():
                 sequence = emission.sequence

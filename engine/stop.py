@@ -5,11 +5,16 @@ They never leak, and nothing is held back longer than needed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 
 class StopMatcher:
     """Finds the first stop text in a stream of pieces.
+
+    An automaton (Aho and Corasick 1975) takes each character once, however many texts there are:
+    its state is the longest end of the stream that a stop text begins with, and just that is held
+    back.
 
     >>> matcher = StopMatcher(["aab"])
     >>> matcher.push("xaa"), matcher.push("ab!"), matcher.stopped
@@ -17,8 +22,9 @@ class StopMatcher:
     """
 
     def __init__(self, texts: Sequence[str], keep: bool = False) -> None:
-        self._texts = tuple(text for text in texts if text)
+        self._automaton = _Automaton([text for text in texts if text])
         self._keep = keep
+        self._state = 0
         self._held = ""
         self.stopped = False
 
@@ -27,31 +33,71 @@ class StopMatcher:
 
         What could still become a stop text stays behind. While not `armed` nothing stops, and what
         passes then can't be part of a later match.
+
+        What is complete first wins, however the text is cut into tokens; of those that are
+        complete together, the longest.
         """
-        if not armed:
-            shown, self._held = self._held + text, ""
-            return shown
         held = self._held + text
-        found = [(held.find(stop) + len(stop), -len(stop)) for stop in self._texts if stop in held]
-        if found:
-            # What is complete first wins, however the text is cut into tokens; of those that are
-            # complete together, the longest.
-            end, less = min(found)
-            self._held, self.stopped = "", True
-            return held[: end if self._keep else end + less]
-        cut = self._safe(held)
+        if not armed:
+            self._held, self._state = "", 0
+            return held
+        step, ending = self._automaton.step, self._automaton.ending
+        state = self._state
+        for place, letter in enumerate(text, len(self._held) + 1):
+            state = step(state, letter)
+            if ending[state]:
+                self._held, self._state, self.stopped = "", 0, True
+                return held[: place if self._keep else place - ending[state]]
+        self._state = state
+        cut = len(held) - self._automaton.depth[state]
         self._held = held[cut:]
         return held[:cut]
 
     def finish(self) -> str:
         """What was held back in vain, once the stream has ended."""
-        held, self._held = self._held, ""
+        held, self._held, self._state = self._held, "", 0
         return held
 
-    def _safe(self, held: str) -> int:
-        """Where the longest tail begins that a stop text could start with."""
-        longest = max((len(text) for text in self._texts), default=0)
-        for cut in range(max(0, len(held) - longest + 1), len(held)):
-            if any(text.startswith(held[cut:]) for text in self._texts):
-                return cut
-        return len(held)
+
+class _Automaton:
+    """Every beginning of a text is a state; 0 is the empty one.
+
+    `depth` is a state's length in characters, `ending` that of the longest text it ends with.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._next: list[dict[str, int]] = [{}]
+        self._shorter = [0]
+        """The state of the longest proper end that is a beginning too."""
+        self.depth = [0]
+        self.ending = [0]
+        for text in texts:
+            self._enter(text)
+        self._link()
+
+    def step(self, state: int, letter: str) -> int:
+        """The state once `letter` has come."""
+        while state and letter not in self._next[state]:
+            state = self._shorter[state]
+        return self._next[state].get(letter, 0)
+
+    def _enter(self, text: str) -> None:
+        state = 0
+        for letter in text:
+            if letter not in self._next[state]:
+                self._next[state][letter] = len(self.depth)
+                self._next.append({})
+                self._shorter.append(0)
+                self.depth.append(self.depth[state] + 1)
+                self.ending.append(0)
+            state = self._next[state][letter]
+        self.ending[state] = len(text)
+
+    def _link(self) -> None:
+        waiting = deque(self._next[0].values())
+        while waiting:
+            state = waiting.popleft()
+            for letter, longer in self._next[state].items():
+                self._shorter[longer] = self.step(self._shorter[state], letter)
+                self.ending[longer] = self.ending[longer] or self.ending[self._shorter[longer]]
+                waiting.append(longer)

@@ -34,6 +34,8 @@ class Voice:
                 whole = self._whole_anyway
             elif sequence.finish is not None:
                 text += self._matcher.finish()
+                if sequence.finish == "stop" and self._stop.keep:
+                    text += dict(self._stop.spelled).get(emission.id, "")
         return Token(
             sequence.sample,
             emission.id,
@@ -44,3 +46,9 @@ class Voice:
             sequence.number,
             whole,
         )
+
+    def rest(self) -> str:
+        """What was held back, where the text breaks off."""
+        if self._stream is None:
+            return ""
+        return self._matcher.push(self._stream.finish()) + self._matcher.finish()

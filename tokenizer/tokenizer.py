@@ -75,6 +75,11 @@ class Tokenizer:
             if token is not None and role.endswith("_token")
         }
 
+    def special_named(self, text: str) -> int | None:
+        """The control token that is spelled `text`, if there is one."""
+        id = self.pipeline.token_to_id(text)
+        return id if id in self.special_ids else None
+
     @cached_property
     def bos_id(self) -> int | None:
         """The token that begins a text, if there is one: the config's, or what encoding adds."""

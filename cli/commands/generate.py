@@ -35,6 +35,7 @@ from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
 from ..signals import TimeUp, arrived, time_limit
 from ..sink import Sink, open_sink
+from ..stops import stop_for
 from ..terminal import ClosedPipeError, StdoutError, Terminal
 from ..unfold import unfold
 
@@ -241,25 +242,14 @@ def _request(
     stop_texts: tuple[str, ...],
     ids: tuple[int, ...],
 ) -> Request:
-    from ...engine.request import Request, Stop
+    from ...engine.request import Request
 
-    if stop_texts and session.tokenizer is None:
-        raise ModelError(
-            f"--stop needs a tokenizer, and `{session.card.path}` has none",
-            hint="--stop-token takes a token id",
-        )
     stops = job.stops
     return Request(
         ids=ids,
         max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
         sampling=sampling.for_engine(session, job.prompt.escape),
-        stop=Stop(
-            eos=frozenset() if stops.ignore_eos.value else session.eos,
-            ids=frozenset(stops.stop_token.value),
-            texts=stop_texts,
-            keep=stops.keep_stop.value,
-            min_tokens=stops.min_tokens.value,
-        ),
+        stop=stop_for(session, stops, stop_texts),
         samples=sampling.samples.value,
         logprobs=job.output.logprobs.value,
         prompt_logprobs=job.output.echo.value and job.output.logprobs.value is not None,
@@ -307,6 +297,7 @@ def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_t
         except TimeUp:
             arrived()
             code = Exit.TIMEOUT
+            _tell_rest(generation, answers, writer)
         for answer in answers:
             answer.finish = answer.finish or ("timeout" if code else "length")
         writer.end()
@@ -314,6 +305,14 @@ def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_t
         raise
     except BaseException:
         arrived()
+        _tell_rest(generation, answers, writer)
         writer.broken_off()
         raise
     return code
+
+
+def _tell_rest(generation: Generation, answers: list[Answer], writer: Writer) -> None:
+    """Write what was held back of texts that are broken off."""
+    for (_, sample), text in generation.rest().items():
+        answers[sample].text += text
+        writer.news(sample, text)

@@ -139,6 +139,19 @@ def test_stop_texts_end_a_text_wherever_tokens_end(
     assert got[-1].finish == "length"
 
 
+def test_whoever_breaks_off_gets_what_is_held_back(
+    session: Session, prompt: tuple[int, ...], plain: list[Token]
+) -> None:
+    for count in range(1, 60, 6):
+        so_far = ids_of(plain)[:count]
+        ending = decoded(session, so_far)[-2:] + "never written"
+        generation = session.generate(Request(prompt, 60, HOT, Stop(texts=(ending,))))
+        tokens = iter(generation)
+        shown = "".join(next(tokens).text for _ in range(count))
+        assert shown + generation.rest()[0, 0] == decoded(session, so_far)
+    assert session.generate(Request(prompt, 60, HOT)).rest() == {}
+
+
 def test_min_tokens_puts_every_end_off(
     session: Session, prompt: tuple[int, ...], plain: list[Token]
 ) -> None:

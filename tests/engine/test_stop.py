@@ -119,3 +119,13 @@ def test_no_stop_texts_hold_nothing_back() -> None:
 
 def test_characters_beyond_the_basic_plane() -> None:
     assert run(["火の", "🦊", "🦊。"], ["🦊。"]) == ("火の🦊", True)
+
+
+def test_many_stops_over_a_long_stream_take_a_step_a_character() -> None:
+    """Each of these is nearly complete at every place: trying one by one would take for ever."""
+    stops = ["a" * length + "b" for length in range(1, 1500)]
+    matcher = StopMatcher(stops)
+    shown = "".join(matcher.push("a" * 5) for _ in range(40_000))
+    assert len(shown) == 200_000 - 1499
+    assert matcher.push("b") == ""
+    assert matcher.stopped

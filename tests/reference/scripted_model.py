@@ -38,6 +38,8 @@ class Script:
     bos: bool = False
     fails_with: str | None = None
     """The name of an error class of lmtool's that ends the text where the tokens end."""
+    held: str = ""
+    """What is held back of the first sample when it is broken off."""
     stubborn: bool = False
     """Never notices a signal, as a long matrix product doesn't."""
     deaf: bool = False
@@ -71,6 +73,9 @@ class ScriptedTokenizer:
 
     def ids_holding(self, texts: Sequence[str]) -> frozenset[int]:
         return frozenset(map(ord, texts))
+
+    def special_named(self, text: str) -> int | None:
+        return {"<0>": 0, "<1>": 1}.get(text)
 
     def token_text(self, id: int) -> str:
         return f"<{id}>" if id <= 1 else chr(id)
@@ -120,7 +125,7 @@ class ScriptedSession:
         timings = Timings(load_s=0.5, prompt_tokens=len(request.ids), prefill_s=0.25)
         prompt: list[PromptToken] = []
         tokens = self._tokens(request, timings, prompt)
-        return _Generation(timings, prompt, tokens)
+        return _Generation(timings, prompt, tokens, self.script.held)
 
     def _tokens(self, request: Any, timings: Any, prompt: list[Any]) -> Iterator[Any]:
         from lmtool.engine.request import Candidate, PromptToken, Token
@@ -175,6 +180,10 @@ class _Generation:
     timings: Any
     prompt: list[Any]
     tokens: Iterator[Any]
+    held: str
+
+    def rest(self) -> dict[tuple[int, int], str]:
+        return {(0, 0): self.held}
 
     def __iter__(self) -> Iterator[Any]:
         return self.tokens
