@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
+from .completion import OPTIONS, VARIABLE, completion_script, tidy_words
 from .exits import Exit, explain_failure
 from .signals import arrived
 from .terminal import ColourChoice, Terminal
@@ -174,7 +176,12 @@ def run(arguments: list[str]) -> int:
     if not debug:
         _hush_libraries()
     terminal = Terminal(colour=_colour_asked(arguments))
+    if os.environ.get(VARIABLE):
+        return _complete(debug)
     try:
+        if arguments[:1] in ([option] for option in OPTIONS):
+            terminal.out(completion_script(arguments[0], arguments[1] if arguments[1:] else None))
+            return Exit.DONE
         result: Any = app(args=arguments, prog_name="lmtool", standalone_mode=False)
         terminal.out("")  # a pipe that closed early shows at the last flush
         return int(result or Exit.DONE)
@@ -187,6 +194,20 @@ def run(arguments: list[str]) -> int:
             terminal.error(_one_line(usage()), _help_hint(error))
             return Exit.USAGE
         return explain_failure(error, terminal, debug)
+
+
+def _complete(debug: bool) -> int:
+    """Answer a shell's question. What goes wrong is kept from a prompt that is being typed."""
+    tidy_words(os.environ)
+    try:
+        app(args=[], prog_name="lmtool", complete_var=VARIABLE, standalone_mode=False)
+    except SystemExit as ended:  # how Typer ends it, with a code that fish's script reads
+        return int(ended.code or 0)
+    except BaseException:
+        arrived()
+        if debug:
+            raise
+    return Exit.FAILURE
 
 
 def _hush_libraries() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from .settings import Choice, Flag, Setting, Text, Whole, setting
+from .settings import Choice, Flag, ModelName, Setting, Whole, setting
 
 QuantName = Literal["none", "int8", "int4"]
 QUANTS: tuple[QuantName, ...] = ("none", "int8", "int4")
@@ -21,7 +21,7 @@ class WhichModel:
 
     model: Setting[str] = setting(
         *("-m", "--model"),
-        kind=Text(),
+        kind=ModelName(),
         default="default",
         metavar="MODEL",
         help="A checkpoint folder, a repository id, or `default`: the model that ships inside.",
@@ -93,7 +93,7 @@ class GuessSettings:
 
     draft_model: Setting[str | None] = setting(
         "--draft-model",
-        kind=Text(),
+        kind=ModelName(),
         default=None,
         metavar="PATH",
         help="Guess as this smaller model of the same vocabulary would go on.",

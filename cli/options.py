@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .completion import choices_of
+from .settings import Choice
 from .terminal import Terminal
 
 
@@ -36,10 +38,12 @@ ReckonedContext = Annotated[
         "-c", "--ctx-size", "--max-model-len", min=1, help="The context to reckon memory for."
     ),
 ]
+_CACHE_TYPES = Choice(("auto", "float32", "bfloat16", "float16", "int8"))
 ReckonedCache = Annotated[
     str,
     typer.Option(
         "--kv-dtype",
+        autocompletion=choices_of(_CACHE_TYPES),
         metavar="TYPE",
         help="The cache to reckon memory for: auto, float32, bfloat16, float16 or int8.",
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 from .. import UsageError
 
@@ -142,6 +142,13 @@ class Text:
         if not isinstance(raw, str) or not raw:
             raise ValueError
         return raw
+
+
+@dataclass(frozen=True)
+class ModelName(Text):
+    """A model as it follows -m; shells complete the names that are known."""
+
+    names_model: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

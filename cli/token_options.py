@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .completion import complete_model
+
 if TYPE_CHECKING:
     from ..tokenizer.tokenizer import Tokenizer
     from .terminal import Terminal
@@ -34,6 +36,7 @@ Model = Annotated[
         "-m",
         "--model",
         envvar="LMTOOL_MODEL",
+        autocompletion=complete_model,
         help="A checkpoint folder, a tokenizer.json, a repository id, or `default`.",
     ),
 ]

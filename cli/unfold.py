@@ -17,6 +17,7 @@ from typing import Annotated, Any, cast, get_args, get_type_hints
 import typer
 from typer.models import OptionInfo
 
+from .completion import choices_of
 from .config import default_path, read_config
 from .settings import Declared, Flag, Many, Surroundings, declared_in
 
@@ -75,7 +76,11 @@ def _option(declared: Declared[object]) -> Any:
     return Annotated[
         kind,
         typer.Option(
-            *declared.flags, metavar=declared.metavar, help=declared.help, show_default=False
+            *declared.flags,
+            metavar=declared.metavar,
+            help=declared.help,
+            show_default=False,
+            autocompletion=choices_of(declared.kind),
         ),
     ]
 

@@ -81,6 +81,17 @@ def find_snapshot(repository: Repository) -> Path | None:
     return snapshot if commit and snapshot.is_dir() else None
 
 
+def cached_names(cache: Path | None = None) -> list[str]:
+    """The ids of the repositories of models that the cache holds anything of."""
+    try:
+        folders = sorted(os.listdir(cache or cache_folder()))
+    except OSError:
+        return []
+    prefix = "models--"
+    names = [name[len(prefix) :].replace("--", "/") for name in folders if name.startswith(prefix)]
+    return [name for name in names if parse_id(name)]
+
+
 def choose(names: Collection[str], wanted: Wanted) -> list[str]:
     """Which of a repository's files are fetched, in their order: what names the weights first.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..completion import complete_model
 from ..exits import Exit
 from ..fetching import find_model
 from ..options import (
@@ -33,7 +34,11 @@ MARKS = {"ok": ("ok", "32"), "warning": ("warning", "33"), "error": ("error", "3
 
 def doctor(
     model: Annotated[
-        str, typer.Argument(help="A checkpoint folder, a repository id, or `default`.")
+        str,
+        typer.Argument(
+            autocompletion=complete_model,
+            help="A checkpoint folder, a repository id, or `default`.",
+        ),
     ] = "default",
     ctx_size: ReckonedContext = None,
     kv_dtype: ReckonedCache = "auto",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..completion import complete_model
 from ..fetching import find_model
 from ..options import (
     Color,
@@ -35,7 +36,10 @@ lmtool inspect ./checkpoint -c 8192 --json"""
 def inspect(
     model: Annotated[
         str,
-        typer.Argument(help="A checkpoint folder, a tokenizer.json, a repository id, `default`."),
+        typer.Argument(
+            autocompletion=complete_model,
+            help="A checkpoint folder, a tokenizer.json, a repository id, `default`.",
+        ),
     ] = "default",
     ctx_size: ReckonedContext = None,
     kv_dtype: ReckonedCache = "auto",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..completion import complete_model
 from ..fetching import find_model
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..progress import StatusLine, megabytes
@@ -37,7 +38,11 @@ class QuantKind(str, Enum):
 
 def quantize(
     model: Annotated[
-        str, typer.Argument(help="A checkpoint folder, a repository id, or `default`.")
+        str,
+        typer.Argument(
+            autocompletion=complete_model,
+            help="A checkpoint folder, a repository id, or `default`.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The new folder; it appears when it is complete.")
