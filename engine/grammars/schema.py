@@ -115,6 +115,41 @@ def unkept_count(schema: Schema) -> str | None:
     return None
 
 
+def inexact_constant(schema: Schema) -> str | None:
+    """The pointer of a part with a whole number in `const` or `enum` that floats would round."""
+    for pointer, part in walk(schema):
+        own = _object(part)
+        if any(_has_inexact(own[name]) for name in ("const", "enum") if name in own):
+            return pointer
+    return None
+
+
+def _has_inexact(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_inexact, _object(value).values()))
+    if isinstance(value, list):
+        return any(map(_has_inexact, _list(value)))
+    return isinstance(value, int) and abs(value) > 1 << 53
+
+
+def without_whole_borders(schema: Schema) -> Schema:
+    """`schema` with whole numbers that exclude themselves as a bound moved inwards by a hair.
+
+    llguidance lets 2 through where 2 < x < 2.5 is asked for.
+    """
+    for _, part in walk(schema):
+        own = _object(part)
+        for name, hair in (("exclusiveMinimum", HAIR), ("exclusiveMaximum", -HAIR)):
+            bound = own.get(name)
+            if isinstance(bound, (int, float)) and bound == int(bound) and abs(bound) < 1e6:
+                own[name] = bound + hair
+    return schema
+
+
+HAIR = 2**-20
+"""What numbers next to such a bound lose: exact in floats, with few digits."""
+
+
 class Endings:
     """Which parts of a schema some finite JSON text can match, as far as references decide it.
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 from ... import InputError, LmtoolError, UsageError
 from ..request import Grammar
 from .lark import endless_rule
-from .schema import Endings, Schema, parse_schema, place_of_fault, unkept_count
+from .schema import (
+    Endings,
+    Schema,
+    inexact_constant,
+    parse_schema,
+    place_of_fault,
+    unkept_count,
+    without_whole_borders,
+)
 
 if TYPE_CHECKING:
     import llguidance
@@ -142,8 +150,8 @@ def _of_schema(grammar: Grammar) -> str:
         if fault:
             place = place_of_fault(schema, fault, _judged)
             raise _unfit(grammar, *_schema_fault(fault, place))
-        _refuse_counts(grammar, schema)
-        endings = Endings(schema)
+        _refuse_unkept(grammar, schema)
+        endings = Endings(without_whole_borders(schema))
         endless = endings.endless()
         if endless is not None:
             raise _unfit(grammar, f"can't be met: `{endless}` needs itself without end")
@@ -167,7 +175,13 @@ def _json_rule(schema: Schema) -> str:
     return f"start: %json {json.dumps(schema)}{_END}"
 
 
-def _refuse_counts(grammar: Grammar, schema: Schema) -> None:
+def _refuse_unkept(grammar: Grammar, schema: Schema) -> None:
+    """Raise for what llguidance takes and doesn't keep."""
+    place = inexact_constant(schema)
+    if place is not None:
+        raise _unfit(
+            grammar, f"a constant at `{place}` is too large: 2**53 at most is kept exactly"
+        )
     place = unkept_count(schema)
     if place is not None:
         raise _unfit(

@@ -59,6 +59,7 @@ BAD_SCHEMAS: list[tuple[object, str]] = [
     ({"required": ["x"], "additionalProperties": False, "type": "object"}, "property 'x'"),
     ({"type": "string", "pattern": "^a$", "minLength": 2}, "no string has all that is asked"),
     ({"type": "object", "minProperties": 2}, "`minProperties` at `#` is not supported beyond"),
+    ({"items": {"enum": [1, [2**53 + 1]]}}, "a constant at `#/items` is too large"),
     ({"$ref": "#"}, "can't be met: `#` needs itself without end"),
     (
         {

@@ -42,6 +42,13 @@ numbers = st.one_of(
             "multipleOf": pair[1],
         }
     ),
+    st.tuples(st.integers(-3, 3), st.sampled_from((0.01, 0.5, 2))).map(
+        lambda pair: {
+            "type": "number",
+            "exclusiveMinimum": pair[0],
+            "exclusiveMaximum": pair[0] + pair[1],
+        }
+    ),
     st.tuples(st.integers(-9, 9), st.integers(1, 9)).map(
         lambda pair: {"type": "number", "minimum": pair[0] / 4, "maximum": pair[0] / 4 + pair[1]}
     ),
