@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import InputError, ModelError, UsageError
-from .guarded import GuardedEncoder, Place
+from .guarded import GuardedEncoder
 from .quoting import STRENGTHS, Disguise, Strength, disguise_value, weaker
 from .reading import read_template
 from .rendering import Renderer
-from .tokenizer import Bos, Special, Tokenizer
+from .tokenizer import Bos, Place, Special, Tokenizer
 
 OURS = ("messages", "add_generation_prompt")
 """Variables of a template that nobody else may set."""

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from .. import InputError
 from .quoting import Disguise
-from .tokenizer import Tokenizer
-
-
-class Place(NamedTuple):
-    """A token in a text: its id, from which character and up to which."""
-
-    id: int
-    start: int
-    end: int
+from .tokenizer import Place, Tokenizer
 
 
 class GuardedEncoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .. import UsageError
 from .cut import Cutter, cut_text
@@ -16,6 +16,14 @@ Bos = Literal["auto", "on", "off"]
 """Whether a begin-of-text token is put first: as the tokenizer's files say, always, never."""
 Special = Literal["text", "parse"]
 """What special tokens spelled in a text are: text like any other, or the tokens."""
+
+
+class Place(NamedTuple):
+    """A token in a text: its id, from which character and up to which."""
+
+    id: int
+    start: int
+    end: int
 
 
 class Tokenizer:
@@ -131,6 +139,13 @@ class Tokenizer:
         """Where the text of each plain id lies in `text`: from and up to, in characters."""
         self.pipeline.encode_special_tokens = special == "text"
         return self.pipeline.encode(text, add_special_tokens=False).offsets
+
+    def specials_in(self, text: str) -> tuple[Place, ...]:
+        """The special tokens that `text` spells, and where."""
+        self.pipeline.encode_special_tokens = False
+        found = self.pipeline.encode(text, add_special_tokens=False)
+        places = (Place(id, *span) for id, span in zip(found.ids, found.offsets, strict=True))
+        return tuple(one for one in places if one.id in self.special_ids)
 
     def prefix_for(self, bos: Bos) -> tuple[int, ...]:
         """The ids to put before a text. Raises `UsageError` for "on" without such a token."""

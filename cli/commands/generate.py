@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ... import InputError, ModelError, UsageError
+from ... import ModelError, UsageError
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
 from ..constraint_options import ConstraintSettings
+from ..encoding import encode_prompt
 from ..exits import Exit
 from ..generation_config import not_heeded
 from ..generation_talk import (
@@ -30,9 +30,10 @@ from ..option_groups import (
     TalkOptions,
 )
 from ..options import open_terminal
-from ..prompt import PendingPrompt, argument_text, open_prompt, parse_ids
+from ..prompt import PendingPrompt, argument_text, open_prompt
 from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
+from ..shown_prompt import show_prompt
 from ..signals import TimeUp, arrived, time_limit
 from ..sink import Sink, open_sink
 from ..stops import stop_for
@@ -42,7 +43,6 @@ from ..unfold import unfold
 if TYPE_CHECKING:
     from ...engine.request import Request
     from ...engine.session import Generation, Session
-    from ...tokenizer.tokenizer import Tokenizer
 
 EPILOG = """Examples:
 
@@ -101,6 +101,9 @@ def generate(
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
         pending = open_prompt(prompt, terminal)
+        if chat.show_prompt:
+            show_prompt(pending, prompt, chat, model, stops, output, sink, terminal)
+            return Exit.DONE
         session = open_session(model, terminal)
         open_draft(session, model, guess, terminal)
         asked = _encode(session, job, pending, terminal)
@@ -187,47 +190,25 @@ def _with_json(output: OutputOptions) -> OutputOptions:
 
 def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Terminal) -> Prompt:
     """The prompt as the model gets it: encoded, and cut where it overflows and may be cut."""
-    text, tokenizer = pending.text(terminal), session.tokenizer
-    if job.prompt.token_ids is not None:
-        ids = parse_ids(text)
-        text = tokenizer.decode(ids) if tokenizer else None
-    elif tokenizer is None:
-        raise ModelError(
-            f"`{session.card.path}` has no tokenizer.json",
-            hint="--token-ids takes the prompt as token ids",
+    tokenizer = session.tokenizer
+    encoded = encode_prompt(
+        pending.text(terminal), tokenizer, session.card.path, job.prompt, job.chat
+    )
+    session.eos |= encoded.ends
+    as_it_stands = not job.chat.on and job.prompt.token_ids is None
+    if as_it_stands and tokenizer and tokenizer.chat_templates and not encoded.specials:
+        terminal.note(
+            f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
+            "--chat puts it into the chat template"
         )
-    elif job.chat.on:
-        text, ids = _in_template(session, tokenizer, job, text)
-    elif not text and job.prompt.bos.value != "on":
-        raise InputError("the prompt is empty", hint="`--bos on` begins with nothing but the BOS")
-    else:
-        ids = tokenizer.encode(text, bos=job.prompt.bos.value, special=job.prompt.special.value)
-        if tokenizer.chat_templates and job.prompt.special.value == "text":
-            terminal.note(
-                f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
-                "--chat puts it into the chat template"
-            )
+    text, ids = encoded.text, encoded.ids
     most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
     fit = session.fit(ids, most, job.prompt.overflow.value)
     if fit.dropped:
         tell_left_out(terminal, fit, session.context)
         ids = fit.of(ids)
-        text = tokenizer.decode(ids) if tokenizer else None
-    return Prompt(text, tuple(ids), fit)
-
-
-def _in_template(
-    session: Session, tokenizer: Tokenizer, job: Job, text: str
-) -> tuple[str, Sequence[int]]:
-    """The rendered prompt and its ids; what ends a turn of the template ends the text too."""
-    template = job.chat.open_template(tokenizer)
-    try:
-        prompt = job.chat.encode(template, text, job.prompt)
-        if template.end_of_turn is not None:
-            session.eos |= {template.end_of_turn}
-    finally:
-        template.close()
-    return prompt.text, prompt.ids
+        text = tokenizer.decode(ids, skip_special=not encoded.specials) if tokenizer else None
+    return Prompt(text, ids, fit)
 
 
 def _no_text(token: int) -> None:

@@ -165,3 +165,65 @@ def test_broken_and_runaway_templates_are_one_line(
     source: str, parts: tuple[str, ...], real: Run, chatty: Make
 ) -> None:
     real("Hi", "--chat", "-m", str(chatty(source))).fails(3, "chat template of `talker`", *parts)
+
+
+def test_show_prompt_shows_ids_specials_and_the_context(
+    real: Run, chatty: Make, bodies: Path
+) -> None:
+    folder = chatty("llama3", add_bos_token=True)
+    (folder / "model.safetensors").unlink()  # no weights are needed
+    given = ("Hi <|eot_id|>", "-m", str(folder), "--chat", "--show-prompt")
+    ran = real(*given)
+    text = "<s><|start_header_id|>user<|end_header_id|>\n\nHi <|eot_id|><|eot_id|>"
+    text += "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(text + "\n\nids: ")
+    found = real(*given, "--json").json
+    ids = found["prompt_token_ids"]
+    rest = ran.out[len(text) + 2 :].splitlines()
+    assert rest[0] == f"ids: {' '.join(map(str, ids))}"
+    assert rest[1] == f"tokens: {len(ids)}, 6 of them special"
+    assert rest[2] == "spelled, but plain text: <|eot_id|>"
+    assert rest[3].startswith("context: ")
+    assert (found["prompt"], found["spelled"], found["put_first"]) == (text, ["<|eot_id|>"], [])
+    assert [one["text"] for one in found["tokens"] if one["special"]][:2] == [
+        "<s>",
+        "<|start_header_id|>",
+    ]
+    painted = real(*given, "--color", "always").out
+    assert painted.count("\x1b[1;36m") == 6
+    assert "Hi <|eot_id|>\x1b[1;36m<|eot_id|>\x1b[0m" in painted
+
+
+def test_show_prompt_of_a_raw_prompt_shows_the_bos_put_first(real: Run, chatty: Make) -> None:
+    folder = chatty(None, add_bos_token=True)
+    given = ("a</s>b", "-m", str(folder), "--show-prompt")
+    lines = real(*given).out.splitlines()
+    assert lines[0] == "<s>a</s>b"
+    assert lines[3].endswith("1 of them special")
+    assert lines[4] == "spelled, but plain text: </s>"
+    assert real(*given, "--special", "parse").out.splitlines()[3].endswith("2 of them special")
+    assert real(*given, "--bos", "off").out.startswith("a</s>b\n")
+
+
+def test_show_prompt_shows_what_would_be_left_out(real: Run, chatty: Make) -> None:
+    folder = chatty("llama3")
+    given = ("x" * 50, "-m", str(folder), "--chat", "--show-prompt", "-c", "40", "-n", "10")
+    assert "does not fit: the prompt has" in real(*given).out
+    assert real(*given, "--json").json["fits"] is False
+    cut = real(*given, "--overflow", "truncate-left").out
+    assert "left out: " in cut
+    assert '"<|start_header_id|>user' in cut
+    found = real(*given, "--overflow", "truncate-left", "--json").json
+    assert found["left_out"]["from"] == 1
+    assert len(found["prompt_token_ids"]) - len(found["left_out"]["token_ids"]) == 30
+
+
+def test_show_prompt_loads_no_torch(run_lmtool: Any, chatty: Make) -> None:
+    folder = chatty("qwen3")
+    ran = run_lmtool(
+        *("generate", "Hi", "-m", str(folder), "--chat", "--show-prompt"),
+        PYTHONPROFILEIMPORTTIME="1",
+    )
+    assert ran.stdout.startswith(b"<|im_start|>user\nHi<|im_end|>")
+    assert not any(line.rsplit(b"|")[-1].strip() == b"torch" for line in ran.stderr.splitlines())

@@ -68,7 +68,7 @@ class ScriptedTokenizer:
     def encode_plain(self, texts: Sequence[str], special: str = "text") -> list[list[int]]:
         return [[ord(letter) for letter in text] for text in texts]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         return "".join(chr(id) for id in ids if id > 1)
 
     def ids_holding(self, texts: Sequence[str]) -> frozenset[int]:

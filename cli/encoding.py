@@ -1,0 +1,63 @@
+"""The prompt's text as token ids: as it stands, or in the chat template. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import InputError, ModelError
+from .chat_options import ChatOptions
+from .option_groups import PromptOptions
+from .prompt import parse_ids
+
+if TYPE_CHECKING:
+    from ..tokenizer.tokenizer import Place, Tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt before it is fitted into a context.
+
+    `text` is None for ids without a tokenizer. `specials` are the special tokens in it, by their
+    places; `ends` is what ends a turn of the chat template, and so an answer.
+    """
+
+    text: str | None
+    ids: tuple[int, ...]
+    specials: tuple[Place, ...] = ()
+    ends: frozenset[int] = frozenset()
+
+
+def encode_prompt(
+    text: str, tokenizer: Tokenizer | None, path: str, prompt: PromptOptions, chat: ChatOptions
+) -> Encoded:
+    """What the options make of `text`, which the checkpoint at `path` is to go on with.
+
+    Raises `ModelError` for what the checkpoint lacks, `InputError` for what it can't take.
+    """
+    if prompt.token_ids is not None:
+        ids = parse_ids(text)
+        return Encoded(tokenizer.decode(ids) if tokenizer else None, ids)
+    if tokenizer is None:
+        raise ModelError(
+            f"`{path}` has no tokenizer.json", hint="--token-ids takes the prompt as token ids"
+        )
+    if chat.on:
+        return _in_template(text, tokenizer, prompt, chat)
+    if not text and prompt.bos.value != "on":
+        raise InputError("the prompt is empty", hint="`--bos on` begins with nothing but the BOS")
+    special = prompt.special.value
+    ids = tokenizer.encode(text, bos=prompt.bos.value, special=special)
+    return Encoded(text, tuple(ids), tokenizer.specials_in(text) if special == "parse" else ())
+
+
+def _in_template(
+    text: str, tokenizer: Tokenizer, prompt: PromptOptions, chat: ChatOptions
+) -> Encoded:
+    template = chat.open_template(tokenizer)
+    try:
+        rendered = chat.encode(template, text, prompt)
+        ends = frozenset(id for id in [template.end_of_turn] if id is not None)
+    finally:
+        template.close()
+    return Encoded(rendered.text, rendered.ids, rendered.specials, ends)
