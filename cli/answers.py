@@ -31,6 +31,12 @@ class Answer:
     """What gives this text alone, as the only sample."""
     whole: bool = True
 
+    @property
+    def shifts(self) -> tuple[int, int]:
+        """How often the context was full, and how many tokens have left it."""
+        counts = {token.shifted for token in self.tokens} - {0}
+        return len(counts), max(counts, default=0)
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -199,9 +205,22 @@ class Describer:
             "model": asdict(self.card),
             "settings": {name: asdict(one) for name, one in self.settings.items()},
         }
+        if cut := self._cut(answer):
+            found["cut"] = cut
         if self.logprobs:
             prompt = self.prompt_tokens if self.echo else ()
             found["logprobs"] = [self.logprob_json(token) for token in (*prompt, *answer.tokens)]
+        return found
+
+    def _cut(self, answer: Answer) -> dict[str, Any]:
+        """What didn't fit the context: of the prompt, and of the text while it was written."""
+        found: dict[str, Any] = {}
+        fit = self.prompt.fit
+        if fit.dropped:
+            found["prompt"] = {"tokens": fit.dropped, "at": fit.head, "of": fit.total}
+        times, tokens = answer.shifts
+        if times:
+            found["shifts"] = {"tokens": tokens, "times": times}
         return found
 
     def logprob_json(self, token: Token | PromptToken) -> dict[str, Any]:

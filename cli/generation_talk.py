@@ -37,6 +37,19 @@ def tell_left_out(terminal: Terminal, fit: Fit, context: int) -> None:
     terminal.warn(f"the prompt's {which} are left out, to fit the context of {context:,}")
 
 
+def tell_shifts(terminal: Terminal, answers: Sequence[Answer], context: int) -> None:
+    """How often a text's older half has left a full context."""
+    for number, answer in enumerate(answers):
+        times, tokens = answer.shifts
+        if times:
+            name = f"sample {number}: " if len(answers) > 1 else ""
+            often = "once" if times == 1 else f"{times:,} times"
+            terminal.warn(
+                f"{name}the context of {context:,} was full {often}: the oldest "
+                f"{tokens:,} tokens have left it"
+            )
+
+
 def tell_outcome(terminal: Terminal, describe: Describer, answers: Sequence[Answer]) -> None:
     """For -v: how each sample ended."""
     for number, answer in enumerate(answers):

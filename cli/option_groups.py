@@ -92,7 +92,7 @@ class PromptOptions:
         kind=Choice(OVERFLOWS),
         default="error",
         metavar="HOW",
-        help="A prompt longer than the context: error, truncate-left or truncate-middle.",
+        help="A text longer than the context: error, truncate-left, truncate-middle or shift.",
     )
 
 

@@ -10,9 +10,13 @@ from .. import InputError
 
 T = TypeVar("T")
 
-Overflow = Literal["error", "truncate-left", "truncate-middle"]
-"""What becomes of a prompt that the context can't hold: see `fit`."""
-OVERFLOWS: tuple[Overflow, ...] = ("error", "truncate-left", "truncate-middle")
+Overflow = Literal["error", "truncate-left", "truncate-middle", "shift"]
+"""What becomes of a text that the context can't hold.
+
+For a prompt see `fit`. A context that fills up while a text is written ends it; only with "shift"
+the older half of the text makes room.
+"""
+OVERFLOWS: tuple[Overflow, ...] = ("error", "truncate-left", "truncate-middle", "shift")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def fit(total: int, context: int, max_new: int | None, overflow: Overflow, first
     A prompt that leaves room for one token is whole. One that is cut leaves room for `max_new`
     tokens (None: as many as there are) or half the context, whichever is less. Its `first` tokens,
     a begin-of-text token, are kept. Of what else there is room for, "truncate-middle" keeps half
-    at each end, and "truncate-left" keeps the end.
+    at each end, and the others keep the end.
     Raises `InputError` with both counts where it doesn't fit and `overflow` is "error".
     """
     least = 0 if max_new == 0 else 1

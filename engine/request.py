@@ -106,7 +106,8 @@ class Request:
 
     `max_new` None runs to the end of the context. `logprobs` is how many alternatives to report
     at each position (0: the chosen token alone); None reports nothing. `prompt_logprobs` asks the
-    same for the prompt's own tokens. `grammar` holds the text to a form.
+    same for the prompt's own tokens. `shift` is how many first ids stay where a full context is to
+    lose its older half and go on; None ends the text there. `grammar` holds the text to a form.
     """
 
     ids: tuple[int, ...]
@@ -117,6 +118,7 @@ class Request:
     logprobs: int | None = None
     prompt_logprobs: bool = False
     grammar: Grammar | None = None
+    shift: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ class Token:
     text. So it can lag behind `id`, be empty, or, on the last token, hold more than one token's
     text. `logprob` and `top` are of the model's own distribution, before temperature and
     truncation. `finish` is set on a sample's last token. `request` counts the requests that were
-    asked for together. `whole` is false while the request's grammar asks for more.
+    asked for together. `whole` is false while the request's grammar asks for more. `shifted` counts
+    the tokens that have left a full context so far.
     """
 
     sample: int
@@ -146,6 +149,7 @@ class Token:
     finish: Finish | None = None
     request: int = 0
     whole: bool = True
+    shifted: int = 0
 
 
 @dataclass(frozen=True)

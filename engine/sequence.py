@@ -32,6 +32,7 @@ class Sequence:
     """One sample of a request: its ids so far, how many of them are cached, how it ended.
 
     `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
+    `dropped` tokens, those behind the `request.shift` first, have left a full context.
     `constraint` is how far it has come in the request's grammar, `seed` the sample's own.
     """
 
@@ -41,6 +42,7 @@ class Sequence:
     row: int = -1
     cached: int = 0
     generated: list[int] = field(default_factory=list[int])
+    dropped: int = 0
     finish: Finish | None = None
     constraint: Constraint | None = None
     opening: Opening = field(init=False)
@@ -75,9 +77,14 @@ class Sequence:
         return self.constraint is None or self.constraint.whole
 
     @property
-    def length(self) -> int:
+    def total(self) -> int:
         """Prompt and generated tokens together."""
         return len(self.request.ids) + len(self.generated)
+
+    @property
+    def length(self) -> int:
+        """Tokens that are in the context: all but those that have left it."""
+        return self.total - self.dropped
 
     @property
     def left(self) -> int:
@@ -104,7 +111,15 @@ class Sequence:
             self.cached = reader.cached
 
     def ids(self, begin: int, stop: int) -> tuple[int, ...]:
-        """Prompt and generated tokens from position `begin` on, up to `stop` or the text's end."""
+        """The tokens in the context from position `begin` on, up to `stop` or the text's end."""
+        if not self.dropped:
+            return self.said(begin, stop)
+        kept, gone = self.request.shift or 0, self.dropped
+        head = self.said(begin, min(stop, kept))
+        return (*head, *self.said(max(begin, kept) + gone, max(stop, kept) + gone))
+
+    def said(self, begin: int, stop: int) -> tuple[int, ...]:
+        """Prompt and generated tokens from place `begin` on, in the context or not."""
         prompt = self.request.ids
         own = self.generated[max(0, begin - len(prompt)) : max(0, stop - len(prompt))]
         return (*prompt[begin:stop], *own)
@@ -121,7 +136,7 @@ class Sequence:
         early = len(self.generated) + len(ahead) < stop.min_tokens
         barred = stop.eos | stop.ids if early else frozenset[int]()
         mask = self.constraint.mask(ahead) if self.constraint else None
-        position, sampling = self.length + len(ahead), request.sampling
+        position, sampling = self.total + len(ahead), request.sampling
         if not sampling.adjusts:
             return Draw(sampling, self.seed, position, barred=barred, mask=mask)
         counts = sampling.presence or sampling.frequency
@@ -143,7 +158,7 @@ class Sequence:
         if sampling.repetition == 1 or sampling.repeat_last == 0:
             return ()
         count = sampling.repeat_last
-        if count < 0 or count > self.length + len(ahead):
+        if count < 0 or count > self.total + len(ahead):
             return (*self.request.ids, *self.generated, *ahead)
         tail = (*self.generated[-count:], *ahead)[-count:]
         missing = count - len(tail)
@@ -162,7 +177,19 @@ class Sequence:
         elif request.max_new is not None and len(self.generated) >= request.max_new:
             self.finish = "length"
         elif self.length >= context:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """End the text, or let the older half of what may leave a full context leave it.
+
+        What stays is read anew: keys know the positions that they had.
+        """
+        kept = self.request.shift
+        if kept is None:
             self.finish = "context"
+            return
+        self.dropped += max(1, (self.length - kept) // 2)
+        self.cached = 0
 
     def _completes(self, constraint: Constraint, id: int) -> bool:
         """Whether a chosen id makes the text one that its grammar lets nothing follow.

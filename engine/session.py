@@ -187,9 +187,12 @@ class Session:
         return fit(len(ids), self.context, max_new, overflow, self.begins(ids))
 
     def begins(self, ids: Sequence[int]) -> int:
-        """How many first ids are never left out: a begin-of-text token, or none."""
+        """How many first ids are never left out: a begin-of-text token, or none.
+
+        A context of two has no room for it.
+        """
         bos = self.tokenizer.bos_id if self.tokenizer else None
-        return 1 if bos is not None and ids and ids[0] == bos else 0
+        return 1 if bos is not None and ids and ids[0] == bos and self.context > 2 else 0
 
     def speculate(self, lookup: int = 0, draft: Session | None = None) -> None:
         """From now on guess ahead, which changes no text: it can make fewer steps of it.

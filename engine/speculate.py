@@ -78,7 +78,7 @@ class LookupDrafter:
     def propose(self, sequence: Sequence, count: int) -> list[int]:
         """See `Drafter`. Where the text ends too soon, what is copied from it starts over."""
         ids = self._ids
-        for id in sequence.ids(len(ids), sequence.length):
+        for id in sequence.said(len(ids), sequence.total):
             # The last n-gram is entered only now, so that it never finds itself.
             for size in SIZES:
                 if len(ids) >= size:
@@ -105,12 +105,15 @@ class ModelDrafter:
         self._cache = StaticCache(runner.spec, 1, context, chunk, runner.dtype, runner.device)
         self._read: list[int] = []  # what is cached: a text and perhaps a wrong guess
         self._sure = 0  # of which so many are the text
+        self._dropped = 0  # from whose context so many tokens had gone
 
     def propose(self, sequence: Sequence, count: int) -> list[int]:
         """See `Drafter`. Beyond the end of its own context the model is silent."""
         count = min(count, self._context - sequence.length)
         if count < 1:
             return []
+        if sequence.dropped != self._dropped:
+            self._read, self._sure, self._dropped = [], 0, sequence.dropped
         later = sequence.ids(self._sure, len(self._read))
         pairs = zip(self._read[self._sure :], later, strict=False)
         wrong = next((n for n, (own, id) in enumerate(pairs) if own != id), len(later))

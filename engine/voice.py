@@ -45,6 +45,7 @@ class Voice:
             sequence.finish,
             sequence.number,
             whole,
+            sequence.dropped,
         )
 
     def rest(self) -> str:

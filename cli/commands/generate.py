@@ -18,6 +18,7 @@ from ..generation_talk import (
     tell_logprobs,
     tell_outcome,
     tell_settings,
+    tell_shifts,
     tell_timings,
 )
 from ..logit_bias import bias_in_words
@@ -122,6 +123,7 @@ def generate(
         try:
             code = _answer(generation, answers, writer, describe.has_text)
         finally:
+            tell_shifts(terminal, answers, session.context)
             # Whatever ended it, the seed is what it takes to have this text again.
             if chosen.seed.source == "random" and not terminal.verbosity:
                 terminal.note(f"seed: {chosen.seed.value}")
@@ -231,6 +233,7 @@ def _request(
         max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
         sampling=sampling.for_engine(session, job.prompt.escape),
         stop=stop_for(session, stops, stop_texts),
+        shift=session.begins(ids) if job.prompt.overflow.value == "shift" else None,
         samples=sampling.samples.value,
         logprobs=job.output.logprobs.value,
         prompt_logprobs=job.output.echo.value and job.output.logprobs.value is not None,

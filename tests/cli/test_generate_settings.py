@@ -186,7 +186,7 @@ def test_config_file_that_is_not_there_is_named(generate: Run, tmp_path: Path) -
         ("--timeout 0", "a number above 0"),
         ("--device tpu", "auto, cpu, cuda or mps"),
         ("--dtype int3", "auto, float32, bfloat16 or float16"),
-        ("--overflow cut", "error, truncate-left or truncate-middle"),
+        ("--overflow cut", "error, truncate-left, truncate-middle or shift"),
         ("--bos maybe", "auto, on or off"),
         ("--special no", "text or parse"),
         ("--format xml", "text, json or jsonl"),
