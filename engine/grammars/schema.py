@@ -150,6 +150,34 @@ HAIR = 2**-20
 """What numbers next to such a bound lose: exact in floats, with few digits."""
 
 
+_COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
+
+
+def closed(schema: Schema) -> Schema:
+    """`schema` with objects that declare `properties` held to these, where it doesn't say.
+
+    JSON Schema lets any other name through, of which a model finds no end. What is written still
+    fits the schema. Objects whose parts are told in several places stay open: one part knows
+    nothing of the others' names.
+    """
+    parts = [_object(part) for _, part in walk(schema) if isinstance(part, dict)]
+    if any("allOf" in part or ("$ref" in part and len(part) > 1) for part in parts):
+        return schema
+    joined = {id(case) for part in parts if "properties" in part for case in _cases_of(part)}
+    for part in parts:
+        names = _object(part.get("properties"))
+        told = {"additionalProperties", "patternProperties", *_COMBINING} & part.keys()
+        needed = set(map(str, _list(part.get("required") or [])))
+        enough = len(names) >= part.get("minProperties", 0)
+        if names and not told and id(part) not in joined and enough and needed <= names.keys():
+            part["additionalProperties"] = False
+    return schema
+
+
+def _cases_of(part: dict[str, Any]) -> list[Any]:
+    return [case for name in ("anyOf", "oneOf") for case in _list(part.get(name) or [])]
+
+
 class Endings:
     """Which parts of a schema some finite JSON text can match, as far as references decide it.
 

@@ -15,6 +15,7 @@ from .lark import endless_rule
 from .schema import (
     Endings,
     Schema,
+    closed,
     inexact_constant,
     parse_schema,
     place_of_fault,
@@ -151,7 +152,7 @@ def _of_schema(grammar: Grammar) -> str:
             place = place_of_fault(schema, fault, _judged)
             raise _unfit(grammar, *_schema_fault(fault, place))
         _refuse_unkept(grammar, schema)
-        endings = Endings(without_whole_borders(schema))
+        endings = Endings(closed(without_whole_borders(schema)))
         endless = endings.endless()
         if endless is not None:
             raise _unfit(grammar, f"can't be met: `{endless}` needs itself without end")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmtool import InputError, LmtoolError, UsageError
 from lmtool.engine.grammars.lark import endless_rule
-from lmtool.engine.grammars.schema import Endings, parse_schema
+from lmtool.engine.grammars.schema import Endings, closed, parse_schema
 from lmtool.engine.grammars.source import check_grammar
 from lmtool.engine.request import Grammar
 
@@ -143,6 +143,39 @@ def test_what_can_t_end_is_left_out() -> None:
     assert pruned["properties"] == {"a": False, "b": {"anyOf": [False, True]}}
     assert pruned["enum"] == schema["enum"]
     assert pruned["$defs"] == {"x": False}
+
+
+NAMED: dict[str, Any] = {"properties": {"a": {"type": "null"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closes"),
+    [
+        (NAMED, True),
+        ({**NAMED, "required": ["a"]}, True),
+        ({**NAMED, "required": ["b"]}, False),
+        ({**NAMED, "minProperties": 2}, False),
+        ({**NAMED, "additionalProperties": {"type": "null"}}, False),
+        ({**NAMED, "patternProperties": {"b": {}}}, False),
+        ({**NAMED, "anyOf": [{"required": ["a"]}]}, False),
+        ({"properties": {}}, False),
+        ({"type": "object"}, False),
+    ],
+    ids=str,
+)
+def test_an_object_has_the_properties_that_it_declares(schema: Any, closes: bool) -> None:
+    wrapped = closed({"items": {**schema}})
+    assert wrapped == {"items": {**schema, "additionalProperties": False} if closes else schema}
+
+
+def test_objects_told_of_in_several_places_stay_open() -> None:
+    for schema in (
+        {"allOf": [{**NAMED}, {"properties": {"b": {}}}]},
+        {**NAMED, "anyOf": [{"properties": {"b": {}}}]},
+        {"items": {**NAMED, "$ref": "#/$defs/x"}, "$defs": {"x": {**NAMED}}},
+    ):
+        before = json.dumps(schema)
+        assert json.dumps(closed(schema)) == before
 
 
 KEYWORDS = (
