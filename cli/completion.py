@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +86,24 @@ def completion_script(option: str, shell: str | None) -> str:
     if shell not in SHELLS:
         problem = f"no script for `{shell}`" if shell else "it isn't known which shell this is"
         raise UsageError(problem, hint=f"`lmtool {option} SHELL` takes {', '.join(SHELLS)}")
-    from typer.completion import get_completion_script, install
-
+    typers: Any = import_module("typer.completion")
     if option == "--show-completion":
-        return get_completion_script(prog_name="lmtool", complete_var=VARIABLE, shell=shell) + "\n"
-    _, path = install(shell=shell, prog_name="lmtool", complete_var=VARIABLE)
+        script = typers.get_completion_script(
+            prog_name="lmtool", complete_var=VARIABLE, shell=shell
+        )
+        return f"{script}\n"
+    _, path = typers.install(shell=shell, prog_name="lmtool", complete_var=VARIABLE)
     return f"written: {path}; it takes effect in the next shell\n"
 
 
 def _shell_around() -> str | None:
     """The shell that we were started from, else the one the user logs in with."""
+    by_login = Path(os.environ.get("SHELL", "")).name or None
     try:
-        from shellingham import ShellDetectionFailure, detect_shell
+        shellingham: Any = import_module("shellingham")  # Typer's own way, untyped
     except ImportError:
-        return Path(os.environ.get("SHELL", "")).name or None
+        return by_login
     try:
-        return detect_shell()[0]
-    except ShellDetectionFailure:
-        return Path(os.environ.get("SHELL", "")).name or None
+        return str(shellingham.detect_shell()[0])
+    except shellingham.ShellDetectionFailure:
+        return by_login

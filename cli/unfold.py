@@ -69,6 +69,7 @@ def _parameters(group: type[Any]) -> Iterator[inspect.Parameter]:
 def _option(declared: Declared[object]) -> Any:
     """A setting's option. Typer passes text through: the setting's kind reads and checks it."""
     kind: Any = str | None
+    completed: Any = declared.kind
     if isinstance(declared.kind, Flag):
         kind = bool | None
     elif isinstance(declared.kind, Many):
@@ -80,7 +81,7 @@ def _option(declared: Declared[object]) -> Any:
             metavar=declared.metavar,
             help=declared.help,
             show_default=False,
-            autocompletion=choices_of(declared.kind),
+            autocompletion=choices_of(completed),
         ),
     ]
 
