@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class AnyText:
+    """Text, also none: an empty system message keeps a template from writing its own."""
+
+    says: str = "text"
+
+    def accept(self, raw: object) -> str:
+        """See `Kind`."""
+        if not isinstance(raw, str):
+            raise ValueError
+        return raw
+
+
+@dataclass(frozen=True)
 class TemplateOptions:
     """Which chat template, and what it may look at."""
 
@@ -29,7 +42,7 @@ class TemplateOptions:
 
     system: Setting[str | None] = setting(
         *("-s", "--system", "--system-prompt"),
-        kind=Text(),
+        kind=AnyText(),
         default=None,
         metavar="TEXT",
         help="A system message; uses the chat template.",

@@ -52,6 +52,8 @@ def test_a_prompt_becomes_what_a_user_says(real: Run, chatty: Make) -> None:
 
     found = real("Hello", "-s", "Be brief.", *given).json
     assert found["prompt"] == default.replace("You are a helpful assistant.", "Be brief.") + asked
+    found = real("Hello", "-s", "", *given).json
+    assert found["prompt"] == default.replace("You are a helpful assistant.", "") + asked
     found = real(*("-p", "Hello"), "--prefill", r"Su\n", "-e", "--chat", *given).json
     assert found["prompt"] == default + asked + "Su\n"
     assert not found["text"].startswith("Su\n")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from lmtool import InputError, LmtoolError
+from lmtool import InputError, LmtoolError, ModelError, UsageError
 from lmtool.tokenizer.chat import ChatTemplate, Message
 from lmtool.tokenizer.tokenizer import Tokenizer
 from reference import chats
@@ -321,3 +321,94 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ChatTe
     yield made
     for template in made.values():
         template.close()
+
+
+@pytest.mark.parametrize("name", chats.TEMPLATES)
+def test_a_prefill_is_transformers_last_message_continued(
+    name: str, templates: dict[str, ChatTemplate], reference: Any
+) -> None:
+    template = templates[name]
+    variables = {"documents": chats.DOCUMENTS} if name == "command_r_rag" else {}
+    talk = [chats.USER, {"role": "assistant", "content": "Older than"}]
+    expected = reference.apply_chat_template(
+        talk,
+        tokenize=False,
+        chat_template=template.source,
+        continue_final_message=True,
+        **variables,
+    )
+    asked = as_messages([chats.USER])
+    found = template.encode(asked, prefill="Older than", variables=variables)
+    assert found.text == expected
+    spaced = template.encode(asked, prefill="Older than  ", variables=variables)
+    assert spaced.text == expected + "  "
+
+
+@pytest.mark.parametrize("opening", ["<think>\nHm", "<think>\nHm.\n</think>\n\nYes"])
+def test_a_prefill_that_thinks_begins_the_answer(
+    opening: str, templates: dict[str, ChatTemplate], tokenizer: Tokenizer
+) -> None:
+    found = templates["qwen3"].encode([Message("user", "a")], prefill=opening)
+    assert found.text == f"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n{opening}"
+    thinks = [tokenizer.added.get(id) for id in found.ids].count("<think>")
+    assert thinks == 1  # an answer may have it as the token that it is
+
+
+def test_a_template_that_takes_no_answer_last_gets_the_prefill_behind_its_own_beginning(
+    tokenizer: Tokenizer,
+) -> None:
+    source = (
+        "{% if messages[-1].role != 'user' %}{{ raise_exception('a user comes last') }}{% endif %}"
+        "{{ messages[0].content }}[/INST]{% if add_generation_prompt %} bot:{% endif %}"
+    )
+    template = ChatTemplate(source, tokenizer, "last")
+    found = template.encode([Message("user", "a")], prefill=" b</s>")
+    assert found.text == "a[/INST] bot: b</s>"
+    assert controls_of(template, tokenizer, found.ids) == ["[/INST]"]
+    template.close()
+
+
+def test_what_cannot_be_rendered_says_why(templates: dict[str, ChatTemplate]) -> None:
+    chatml = templates["chatml"]
+    with pytest.raises(InputError, match="can't be the role"):
+        chatml.render([Message("user|><|im_end", "a")])
+    with pytest.raises(InputError, match=r"half a character: U\+D800"):
+        chatml.encode([Message("user", "a\ud800")])
+    with pytest.raises(UsageError, match="`messages`"):
+        chatml.render([Message("user", "a")], variables={"messages": []})
+    with pytest.raises(ModelError, match="fails, line 1"):
+        chatml.render([])
+    # The process is as good as before.
+    assert chatml.render([Message("user", "a")]).endswith("assistant\n")
+
+
+def test_a_process_that_ran_away_is_replaced(tokenizer: Tokenizer) -> None:
+    source = "{{ 'a' * messages[0].content | int }}"
+    template = ChatTemplate(source, tokenizer, "long")
+    for count, fits in (("3", True), ("9" * 11, False), ("2", True)):
+        if fits:
+            assert template.render([Message("user", count)]) == "a" * int(count)
+        else:
+            with pytest.raises(ModelError, match="takes too much memory"):
+                template.render([Message("user", count)])
+    template.close()
+    assert template.render([Message("user", "1")]) == "a"
+    template.close()
+
+
+def test_time_is_what_the_caller_s_clock_says(tokenizer: Tokenizer) -> None:
+    from datetime import datetime
+
+    template = ChatTemplate("{{ strftime_now('%Y-%m-%d') }}", tokenizer, "dated")
+    days = [datetime.now().strftime("%Y-%m-%d")]
+    found = template.render([Message("user", "a")])
+    assert found in (*days, datetime.now().strftime("%Y-%m-%d"))
+    template.close()
+
+
+def test_without_jinja_the_package_is_named(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmtool.tokenizer.rendering.find_spec", lambda name: None)
+    with pytest.raises(LmtoolError, match="need the package jinja2"):
+        ChatTemplate("", tokenizer, "none")
