@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .cache.static import StaticCache
 from .device import to_host
+from .kept import Keeper
 from .request import Candidate, PromptToken, Request, Timings
 from .runner import Runner
 from .sampling.grammar import Constraint
@@ -52,6 +53,7 @@ class Loop:
     With `guessing`, steps check several tokens of a text at once, and it stays the
     same. `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
     `constraints` are where the requests' grammars begin, one a request, or none at all.
+    `kept` may have cached a part of the prompt before; then there can be but one request.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Loop:
         guessing: Guessing | None = None,
         kv_dtype: torch.dtype | None = None,
         constraints: Many[Constraint | None] = (),
+        kept: Keeper | None = None,
     ) -> None:
+        assert kept is None or len(requests) == 1, "one text is kept"
         self.prompts: list[list[PromptToken]] = [[] for _ in requests]
         self._decoder = decoder
         self._device = decoder.device
@@ -78,6 +82,7 @@ class Loop:
         self._kv_dtype = kv_dtype or decoder.dtype
         self._guesser = Guesser(guessing) if guessing else None
         self._apart = guessing is not None and guessing.apart
+        self._kept = kept
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -87,9 +92,24 @@ class Loop:
         Whoever iterates may set a sequence's `finish` to end it early.
         Raises `ModelError` if the logits turn out not to be numbers.
         """
-        table = Scheduler(self._sequences(), self._most)
-        spec, dtype, longest = self._decoder.spec, self._kv_dtype, self._longest()
-        cache = StaticCache(spec, table.rows, longest, self._chunk, dtype, self._device)
+        if self._kept is None:
+            table = Scheduler(self._sequences(), self._most)
+            yield from self._generate(table, self._cache(table.rows, self._longest()))
+            return
+        kept, texts = self._kept, list(self._sequences())
+        table = Scheduler(texts, self._most, kept.border)
+        cache = kept.open(self._decoder.spec, table.rows, self._longest(), self._cache)
+        try:
+            self._timings.reused_tokens = kept.begin(texts[0], cache)
+            yield from self._generate(table, cache)
+        finally:
+            kept.end(texts[0])
+
+    def _cache(self, rows: int, longest: int) -> StaticCache:
+        spec, longest = self._decoder.spec, min(longest, self._context)
+        return StaticCache(spec, rows, longest, self._chunk, self._kv_dtype, self._device)
+
+    def _generate(self, table: Scheduler, cache: StaticCache) -> Iterator[Emission]:
         while table.seat(cache):
             began = perf_counter()
             parts = self._guess(table.parts(self._chunk))
@@ -122,10 +142,12 @@ class Loop:
         if not parts:
             return torch.empty(0)
         for part in parts:
-            part.sequence.cached = part.piece.begin + len(part.piece.ids)
-            cache.reserve(part.sequence.row, part.sequence.cached)
+            cache.reserve(part.sequence.row, part.end)
         pieces = [piece for part in parts for piece in part.pieces(self._apart)]
-        return checked(self._decoder(Step.of(pieces, self._device), cache))
+        logits = checked(self._decoder(Step.of(pieces, self._device), cache))
+        for part in parts:  # only now: whoever breaks off a step has cached nothing by it
+            part.sequence.cached = part.end
+        return logits
 
     def _clock(self, parts: Many[Part], seconds: float) -> None:
         """Share out what a step took to prompts and texts, by their tokens."""
@@ -149,7 +171,7 @@ class Loop:
                 turns.append((sequence, part.guess))
                 places.extend(range(begin, end))
             elif not sequence.generated:
-                self._read(part, logits[begin:end])
+                self._read(part, logits[begin:end], cache)
         if len(places) < len(logits):
             logits = logits[places]
         starting = [sequence for sequence in table.seated() if sequence.may_start]
@@ -163,11 +185,13 @@ class Loop:
                 sequence.opening.logits = None
         return [*turns, *((sequence, ()) for sequence in starting)], logits
 
-    def _read(self, part: Part, logits: Tensor) -> None:
+    def _read(self, part: Part, logits: Tensor, cache: StaticCache) -> None:
         """Take what a piece of a prompt gave: its tokens' scores, and in the end its answer."""
         sequence = part.sequence
         if sequence.request.prompt_logprobs:
             self._score(part, logits)
+        if part.completes and self._kept is not None:
+            self._kept.read(sequence, cache, logits[-1:])
         if part.completes and sequence.request.max_new == 0:
             sequence.finish = "length"
         elif part.completes:
@@ -221,6 +245,7 @@ class Loop:
                 return
         if sequence.length in self._turning_points:
             sequence.cached = 0  # now that the text is known to be longer
+            sequence.anew = sequence.length
 
     def _learn(self, turns: Many[Turn], runs: Many[Many[object]]) -> None:
         """Take note of which guesses came true."""

@@ -170,7 +170,8 @@ class Timings:
 
     `first_token_s` is from the beginning of generation, the model loaded, to its first token.
     `peak_bytes` is filled in the end, and counts from the process's start. Of the tokens `guessed`
-    ahead, None if nobody tried to, `right` ones came true.
+    ahead, None if nobody tried to, `right` ones came true. `prompt_tokens` are those that were
+    read; `reused_tokens` of the prompt were cached before, None if nothing was kept.
     """
 
     load_s: float = 0.0
@@ -182,6 +183,7 @@ class Timings:
     peak_bytes: int | None = None
     guessed: int | None = None
     right: int = 0
+    reused_tokens: int | None = None
 
     @property
     def prefill_tokens_per_s(self) -> float | None:

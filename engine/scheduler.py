@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .cache.layout import KVCache
@@ -22,7 +22,12 @@ class Part:
     @property
     def completes(self) -> bool:
         """Whether all of the text is cached afterwards, so that a token can follow."""
-        return self.piece.begin + len(self.piece.ids) >= self.sequence.length
+        return self.end >= self.sequence.length
+
+    @property
+    def end(self) -> int:
+        """How many of its ids are cached afterwards, a guess among them."""
+        return self.piece.begin + len(self.piece.ids)
 
     @property
     def answers(self) -> int:
@@ -48,10 +53,19 @@ class Part:
 
 
 class Scheduler:
-    """A queue in front of `rows` cache rows; who leaves makes room for whoever waits longest."""
+    """A queue in front of `rows` cache rows; who leaves makes room for whoever waits longest.
 
-    def __init__(self, sequences: Iterable[Sequence], rows: int) -> None:
+    `border` says where the step that begins at a position of a prompt has to end.
+    """
+
+    def __init__(
+        self,
+        sequences: Iterable[Sequence],
+        rows: int,
+        border: Callable[[int], int] | None = None,
+    ) -> None:
         self._waiting = deque(sequences)
+        self._border = border
         self._rows: list[Sequence | None] = [None] * min(rows, len(self._waiting))
 
     @property
@@ -104,9 +118,14 @@ class Scheduler:
         longer = [sequence for sequence in reading if sequence.left > 1]
         for sequence in sorted(longer, key=lambda sequence: sequence.number):
             if room > 0:
-                parts.append(_part(sequence, room))
+                parts.append(_part(sequence, self._up_to_border(sequence, room)))
                 room -= len(parts[-1].piece.ids)
         return parts
+
+    def _up_to_border(self, sequence: Sequence, room: int) -> int:
+        if self._border is None or sequence.generated:
+            return room
+        return min(room, self._border(sequence.cached) - sequence.cached)
 
 
 def _part(sequence: Sequence, room: int) -> Part:

@@ -34,6 +34,7 @@ class Sequence:
     `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
     `dropped` tokens, those behind the `request.shift` first, have left a full context.
     `constraint` is how far it has come in the request's grammar, `seed` the sample's own.
+    `anew` is how long the text was when it was last read from its beginning (0: as the prompt).
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Sequence:
     number: int = 0
     row: int = -1
     cached: int = 0
+    anew: int = 0
     generated: list[int] = field(default_factory=list[int])
     dropped: int = 0
     finish: Finish | None = None
@@ -189,7 +191,7 @@ class Sequence:
             self.finish = "context"
             return
         self.dropped += max(1, (self.length - kept) // 2)
-        self.cached = 0
+        self.cached, self.anew = 0, self.length
 
     def _completes(self, constraint: Constraint, id: int) -> bool:
         """Whether a chosen id makes the text one that its grammar lets nothing follow.

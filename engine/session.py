@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +16,7 @@ from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
+from .kept import Keeper
 from .loop import CHUNK, Loop
 from .machine import peak_memory
 from .matrix import Placement
@@ -52,7 +53,7 @@ class Generation:
 
     timings: Timings
     prompts: list[list[PromptToken]]
-    _tokens: Iterator[Token] = field(default_factory=lambda: iter(()), repr=False)
+    _tokens: Generator[Token] = field(repr=False)
     _voices: dict[tuple[int, int], Voice] = field(
         default_factory=dict[tuple[int, int], Voice], repr=False
     )
@@ -67,6 +68,10 @@ class Generation:
         For whoever breaks off: it could have become a stop text, or was half a character.
         """
         return {key: voice.rest() for key, voice in self._voices.items()}
+
+    def close(self) -> None:
+        """Break it off, if it isn't over: what was cached until now can then be reused."""
+        self._tokens.close()
 
     @property
     def prompt(self) -> list[PromptToken]:
@@ -215,9 +220,12 @@ class Session:
         price = Price.apart(self.spec, dtype.itemsize, step) if apart else Price()
         self.guessing = Guessing(tuple(ways), price, apart) if ways else None
 
-    def generate(self, request: Request) -> Generation:
-        """Start on `request`; nothing runs before the first token is asked for."""
-        return self.generate_many([request])
+    def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
+        """Start on `request`; nothing runs before the first token is asked for.
+
+        What `kept` has cached of the prompt isn't read again, and it keeps this text for the next.
+        """
+        return self._start([request], kept)
 
     def generate_many(self, requests: Sequence[Request]) -> Generation:
         """Start on several requests, which run side by side as far as there is room.
@@ -226,6 +234,9 @@ class Session:
         for how sums are rounded. Raises where a request's grammar can't be followed: see
         `compile_grammar`.
         """
+        return self._start(requests, None)
+
+    def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:
         timings = Timings(load_s=self._load_s)
         loop = Loop(
             self._runner,
@@ -235,6 +246,7 @@ class Session:
             guessing=self.guessing,
             kv_dtype=self._kv_dtype,
             constraints=[self._constraint(request) for request in requests],
+            kept=kept,
         )
         voices: dict[tuple[int, int], Voice] = {}
         tokens = self._clocked(self._tokens(loop, voices), timings)
@@ -253,7 +265,7 @@ class Session:
             self._vocabulary = Vocabulary(self.tokenizer, self.spec.vocab)
         return compile_grammar(grammar, self._vocabulary, request.stop)
 
-    def _clocked(self, tokens: Iterator[Token], timings: Timings) -> Iterator[Token]:
+    def _clocked(self, tokens: Iterator[Token], timings: Timings) -> Generator[Token]:
         """The tokens; how long the first took and what memory all took goes to `timings`."""
         began = perf_counter()
         try:

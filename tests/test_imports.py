@@ -31,7 +31,7 @@ LAYERS = (
     ("matrix",),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
-    ("parallel", "runner", "scheduler"),
+    ("parallel", "runner", "scheduler", "kept"),
     ("weights", "speculate"),
     ("loop",),
     ("voice",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 import torch
@@ -73,11 +74,14 @@ class StaticCache:
             tensors = (lazy_zeros(shape, kind, device) for shape, kind in shapes)
             self._layers.append(_Layer(tuple(tensors)))
             block = max(block, block_numbers(rows, mixer.kv_heads, mixer.key_width))
+        self._windows = tuple(layer.mixer.window for layer in spec.layers)
+        self._reached = [0] * rows
         self._packing = Packing(Scratch(block, device))
 
     def reserve(self, row: int, length: int) -> None:
         """All room is there from the start."""
         assert length <= self.context, "the text is longer than the context"
+        self._reached[row] = max(self._reached[row], length)
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """Store the step's keys and values, [T, G, D] each."""
@@ -140,6 +144,49 @@ class StaticCache:
             held = min(length, layer.slots)
             for kept in layer.tensors:
                 kept[target, :, :held] = kept[source, :, :held]
+        self._reached[target] = self._reached[source]
+
+    def goes_on_at(self, row: int, length: int) -> bool:
+        """Whether a row holds all that its tokens from position `length` on may see.
+
+        Later tokens may have taken the slots of earlier ones: a row that was rewound further than
+        `slack` can only begin anew.
+        """
+        first = self._reached[row]
+        return length == 0 or all(
+            window is None or max(0, length + 1 - window) >= first - layer.slots
+            for window, layer in zip(self._windows, self._layers, strict=True)
+        )
+
+    def begin_anew(self, row: int) -> None:
+        """Forget what a row held."""
+        self._reached[row] = 0
+
+    def held(self, row: int, length: int) -> list[tuple[Tensor, ...]]:
+        """What the layers hold of a row's first `length` tokens, [G, slots, ·] each: views.
+
+        Keys, values and, where they are int8, the scales of both.
+        """
+        return [
+            tuple(kept[row, :, : min(length, layer.slots)] for kept in layer.tensors)
+            for layer in self._layers
+        ]
+
+    def hold(self, row: int, held: Many[Many[Tensor]], reached: int) -> None:
+        """Make `held` a row's own: what a row of another cache, with the same slack, held.
+
+        `reached` is how many tokens that row had. Where a ring is smaller than it was there, this
+        cache is too small for a text that goes around it.
+        """
+        for layer, tensors in zip(self._layers, held, strict=True):
+            for kept, x in zip(layer.tensors, tensors, strict=True):
+                slots = min(x.shape[1], layer.slots)
+                kept[row, :, :slots] = x[:, :slots]
+        self._reached[row] = reached
+
+    def reached(self, row: int) -> int:
+        """Tokens that a row has had, at its longest."""
+        return self._reached[row]
 
     @property
     def nbytes(self) -> int:
