@@ -77,6 +77,9 @@ class ScriptedTokenizer:
     def special_named(self, text: str) -> int | None:
         return {"<0>": 0, "<1>": 1}.get(text)
 
+    def specials_in(self, text: str) -> tuple[Any, ...]:
+        return ()
+
     def token_text(self, id: int) -> str:
         return f"<{id}>" if id <= 1 else chr(id)
 
