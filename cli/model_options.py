@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from .settings import Choice, Flag, ModelName, Setting, Whole, setting
+from . import loras
+from .settings import Choice, Flag, Many, ModelName, Setting, Whole, setting
 
 QuantName = Literal["none", "int8", "int4"]
 QUANTS: tuple[QuantName, ...] = ("none", "int8", "int4")
@@ -25,6 +26,13 @@ class WhichModel:
         default="default",
         metavar="MODEL",
         help="A checkpoint folder, a repository id, or `default`: the model that ships inside.",
+    )
+    lora: Setting[tuple[str, ...]] = setting(
+        "--lora",
+        kind=Many(loras.LoraText()),
+        default=(),
+        metavar=loras.METAVAR,
+        help=loras.HELP,
     )
     ctx_size: Setting[int | None] = setting(
         *("-c", "--ctx-size", "--max-model-len"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .fetching import find_model
+from .loras import find_loras
 from .model_options import GuessSettings, ModelSettings
 from .signals import nothing_open
 from .terminal import Terminal
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def open_session(model: ModelSettings, terminal: Terminal | None = None) -> Session:
     """The checkpoint behind `-m`, fetched if need be and loaded. Imports torch."""
-    folder = find_model(model.model.value, model.offline.value, terminal or Terminal())
+    terminal, offline = terminal or Terminal(), model.offline.value
+    folder = find_model(model.model.value, offline, terminal)
+    loras = find_loras(model.lora.value, offline, terminal)
     with nothing_open():
         from ..engine.session import Session
 
@@ -29,6 +32,7 @@ def open_session(model: ModelSettings, terminal: Terminal | None = None) -> Sess
         quant=None if quant == "none" else quant,
         kv_dtype=model.kv_dtype.value,
         compiled=model.compile.value,
+        loras=loras,
     )
 
 

@@ -27,8 +27,10 @@ from .runner import Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
 from .voice import Voice
+from .weights.adapter import Lora
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.load import load_decoder
+from .weights.shapes import adapt
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class Session:
     It has a `tokenizer` (None if the folder has none), a `context` length in tokens and the one it
     was `made_for`, the `eos` ids of all sources joined, the `defaults` of generation_config.json,
     its `card` and its `spec`. `guessing` is how it guesses ahead, None if it doesn't; see
-    `speculate`.
+    `speculate`. `adapters` is a digest of the adapters that were added to its weights, empty
+    without any: what was computed with others isn't the same model's.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Session:
         self.defaults: dict[str, Any] = checkpoint.generation
         self.card = card
         self.spec = checkpoint.spec
+        self.adapters = ""
         self._decoder = decoder
         self._runner: Runner = decoder
         self._kv_dtype: torch.dtype | None = None
@@ -123,11 +127,13 @@ class Session:
         quant: Quant | None = None,
         kv_dtype: str = "auto",
         compiled: bool = False,
+        loras: Sequence[Lora] = (),
     ) -> Session:
         """Open the checkpoint folder at `path`, its weights quantized to `quant` as they are read.
 
         `kv_dtype` is what keys and values are cached in: a dtype, "int8", or "auto", the model's.
         `compiled` decodes single texts by code that torch.compile makes at the first token.
+        `loras` are added to the weights as these are read.
         Raises `ModelError` (missing, damaged, unsupported), `UsageError` (no such device),
         `OutOfMemoryError`.
         """
@@ -146,9 +152,13 @@ class Session:
         _check_quant(checkpoint, quant)
         if compiled:
             check_compiler(checkpoint.spec, where, quant or checkpoint.quantization)
+        placement = Placement(constant=True) if compiled else None
         with memory_errors("loading the weights"):
+            adapted = adapt(checkpoint, loras)
+            if adapted is not None:
+                checkpoint = adapted.checkpoint
             decoder, reader = load_decoder(
-                checkpoint, precision, where, Placement(constant=True) if compiled else None, quant
+                checkpoint, precision, where, placement, quant, adapted
             )
         card = ModelCard(
             name=path.resolve().name,
@@ -162,6 +172,7 @@ class Session:
         session = cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
         session._runner = find_runner(decoder, compiled)
         session._kv_dtype = cached
+        session.adapters = adapted.fingerprint if adapted is not None else ""
         gc.freeze()  # or every token would pay for looking through all that was imported
         return session
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from ..spec import AttentionSpec, LayerSpec, ModelSpec
@@ -50,6 +50,10 @@ class Found:
     names: tuple[str, ...]
     cut: Callable[[Sequence[Any]], Any] | None
     packing: Packing | None = None
+
+    def bare(self) -> Found:
+        """The same in a stack that was saved without its head: the first prefix is left out."""
+        return replace(self, names=tuple(name.partition(".")[2] for name in self.names))
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,14 @@ class NameMap:
 
 @dataclass(frozen=True)
 class OwnNames(NameMap):
-    """What lmtool saves itself has our names, and nothing is left to cut."""
+    """What lmtool saves itself has our names, and nothing is left to cut.
+
+    `theirs` is how the family spells them elsewhere.
+    """
 
     parts: dict[str, Spelling | tuple[Spelling, ...]] = field(default_factory=dict[str, Any])
     ignored: tuple[str, ...] = ()
+    theirs: NameMap = field(default_factory=lambda: NameMap({}))
 
     def find(self, ours: str, layers: Sequence[LayerSpec]) -> list[Found]:
         """The weight of that name."""

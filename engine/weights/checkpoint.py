@@ -80,7 +80,7 @@ def understand(config: dict[str, Any], where: str) -> tuple[Family, ModelSpec, Q
     family = find_family(config, where)
     spec = family.spec(config, where)
     if quantization is not None:
-        family = replace(family, names=OwnNames())
+        family = replace(family, names=OwnNames(theirs=family.names))
     return family, spec, quantization
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,22 +13,13 @@ from ..families.naming import Found, Packing
 from ..matrix import LARGEST_JOINED, Matrix, Placement, Plain, SideBySide
 from ..model.decoder import Decoder
 from ..quant.int8 import Int8Weight
-from ..quant.kinds import BITS, EMBEDDING, Quant, kind_of
+from ..quant.kinds import BITS, EMBEDDING, HEAD, Quant, kind_of
 from ..quant.mxfp4 import unpack_mxfp4
 from ..quant.table import KINDS, QuantWeight, holds, join
+from .adapted import Adapted
 from .checkpoint import Checkpoint
+from .mapped import DTYPES, mapped, readable, unreadable
 from .shards import Entry, Shard
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-}
-"""What can be computed from; bytes are what packed and quantized weights are made of."""
-
 
 NAMED = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 
@@ -60,6 +49,7 @@ class WeightReader:
         device: torch.device,
         placement: Placement | None = None,
         quant: Quant | None = None,
+        adapted: Adapted | None = None,
     ) -> None:
         self.dtype = dtype
         self.device = device
@@ -67,6 +57,7 @@ class WeightReader:
         stored = checkpoint.quantization
         self.quant: Quant | None = quant if stored is None else stored.quant
         self._checkpoint = checkpoint
+        self._adapted = adapted
         self._tensors = checkpoint.tensors()
         self._taken: set[str] = set()
         self._embedding: Int8Weight | None = None
@@ -120,8 +111,7 @@ class WeightReader:
             places += own_places
         held = self.placement.hold(weights[0] if len(weights) == 1 else torch.cat(weights))
         if len(weights) > 1 or not isinstance(held, Plain):
-            for shard, entry in places:
-                shard.forget(entry)
+            _forget(places)
         return held
 
     def _quantized_matrix(
@@ -139,8 +129,7 @@ class WeightReader:
             places += own_places
         held = join(weights).hold()
         if not holds(held, weights[0]):
-            for shard, entry in places:
-                shard.forget(entry)
+            _forget(places)
         return held
 
     def quantized(
@@ -151,16 +140,19 @@ class WeightReader:
         kind = KINDS[kind_of(name, self.quant)]
         if self._checkpoint.quantization is not None:
             parts = {
-                suffix: self._part(name + suffix, dtype, shape)
+                suffix: self._part(self._stored_name(name) + suffix, dtype, shape)
                 for suffix, (dtype, shape) in kind.layout(outputs, inputs).items()
             }
             weight = kind.of({suffix: part for suffix, (part, _) in parts.items()}, inputs)
             places = [place for _, own in parts.values() for place in own]
+            if self._adapted is not None and self._adapted.changes(name):
+                weight = kind.quantize(self._adapted.apply(name, weight.dense()))
+                _forget(places)
+                places = []
         else:
             dense, dense_places = self._read(name, (outputs, inputs), None)
             weight, places = kind.quantize(dense), []
-            for shard, entry in dense_places:
-                shard.forget(entry)
+            _forget(dense_places)
             if not all(bool(part.isfinite().all()) for part in weight.affine()):
                 raise ModelError(
                     f"`{self._checkpoint.folder}`: {name} holds numbers that are not finite",
@@ -204,7 +196,7 @@ class WeightReader:
         if found.packing is not None:
             weight = UNPACK[found.packing](*weight, self.dtype)
         if not weight.is_floating_point():
-            raise _unreadable(*places[0], found.names[0])
+            raise unreadable(*places[0], found.names[0])
         if tuple(weight.shape) != shape:
             shard, entry = places[0]
             raise ModelError(
@@ -214,7 +206,10 @@ class WeightReader:
         self._taken.update(found.names)
         self.sizes[name] = math.prod(shape)
         self.widths[name] = self.dtype.itemsize
-        return self._own(weight, dtype or weight.dtype, stored, places), places
+        dtype = dtype or weight.dtype
+        if self._adapted is not None and self._adapted.changes(name):
+            weight = self._adapted.apply(name, weight.to(self.device))
+        return self._own(weight, dtype, stored, places), places
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor as the file's own pages, in the dtype it is stored in."""
@@ -234,8 +229,7 @@ class WeightReader:
         homes = {tensor.untyped_storage().data_ptr() for tensor in stored}
         stored.clear()
         if weight.untyped_storage().data_ptr() not in homes:
-            for shard, entry in places:
-                shard.forget(entry)
+            _forget(places)
         return weight
 
     def refuse_rest(self) -> None:
@@ -248,15 +242,25 @@ class WeightReader:
                 f"no place for, such as `{left[0]}`"
             )
 
+    def _stored_name(self, name: str) -> str:
+        """Whose tensors a weight is read from: for a head that adapters untied, the embedding's."""
+        untied = name == HEAD and self._adapted is not None and self._adapted.untied
+        return EMBEDDING if untied else name
+
     def _find(self, name: str) -> Found:
-        alternatives = self._checkpoint.family.names.find(name, self._checkpoint.spec.layers)
+        names, layers = self._checkpoint.family.names, self._checkpoint.spec.layers
+        alternatives = names.find(self._stored_name(name), layers)
         for found in alternatives:
             # Checkpoints of the bare stack, saved without its head, leave the first prefix out.
-            bare = replace(found, names=tuple(n.partition(".")[2] for n in found.names))
-            for spelled in (found, bare):
+            for spelled in (found, found.bare()):
                 if all(theirs in self._tensors for theirs in spelled.names):
                     return spelled
         raise _lacks(self._checkpoint, alternatives[0].names[0])
+
+
+def _forget(places: list[tuple[Shard, Entry]]) -> None:
+    for shard, entry in places:
+        shard.forget(entry)
 
 
 def _lacks(checkpoint: Checkpoint, name: str) -> ModelError:
@@ -279,18 +283,20 @@ def load_decoder(
     device: torch.device,
     placement: Placement | None = None,
     quant: Quant | None = None,
+    adapted: Adapted | None = None,
 ) -> tuple[Decoder, WeightReader]:
     """Build the checkpoint's decoder; `dtype` None keeps the dtype its embedding is stored in.
 
     `placement` None holds matrices in the form that is fastest here. `quant` None holds them in
-    `dtype`, unless the checkpoint is a quantized one.
+    `dtype`, unless the checkpoint is a quantized one. `adapted` changes weights as they are read,
+    and has the checkpoint as it is then.
     Raises `ModelError` for a weight that is missing, superfluous, or of the wrong shape.
     """
     if dtype is None:
         dtype = stored_dtype(checkpoint)
     if placement is None:
         placement = Placement.of(device, dtype, _expected_bytes(checkpoint, dtype, quant))
-    reader = WeightReader(checkpoint, dtype, device, placement, quant)
+    reader = WeightReader(checkpoint, dtype, device, placement, quant, adapted)
     decoder = Decoder(checkpoint.spec, reader)
     reader.refuse_rest()
     return decoder, reader
@@ -323,32 +329,3 @@ def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
             dtype = DTYPES.get(tensors[theirs][1].dtype, torch.float32)
             return torch.float32 if dtype == torch.float64 else dtype
     return torch.float32
-
-
-def mapped(shard: Shard, entry: Entry, dtype: torch.dtype) -> Tensor:
-    """A tensor that is the file's own pages."""
-    if entry.begin == entry.end:
-        return torch.empty(entry.shape, dtype=dtype)
-    with warnings.catch_warnings():
-        # The map is read-only on purpose; torch warns because it can't express that.
-        warnings.filterwarnings("ignore", message=".*not writable")
-        flat = torch.frombuffer(
-            shard.bytes_of_file(), dtype=dtype, count=math.prod(entry.shape), offset=entry.begin
-        )
-    return flat.view(entry.shape)
-
-
-def readable(shard: Shard, entry: Entry, theirs: str) -> torch.dtype:
-    """A stored tensor's dtype. Raises `ModelError` for one that nothing is computed from."""
-    dtype = DTYPES.get(entry.dtype)
-    if dtype is None:
-        raise _unreadable(shard, entry, theirs)
-    return dtype
-
-
-def _unreadable(shard: Shard, entry: Entry, theirs: str) -> ModelError:
-    floats = [name for name, dtype in DTYPES.items() if dtype.is_floating_point]
-    return ModelError(
-        f"`{shard.path}`: `{theirs}` is stored as {entry.dtype}, which lmtool doesn't read",
-        hint=f"it reads {', '.join(floats)}",
-    )

@@ -22,7 +22,8 @@ from ..quant.kinds import EMBEDDING, Quant, kind_of
 from ..quant.table import KINDS
 from .checkpoint import CONFIG, SINGLE, Checkpoint
 from .folder import new_folder
-from .load import DTYPES, WeightReader, stored_dtype
+from .load import WeightReader, stored_dtype
+from .mapped import DTYPES
 from .quantization import FIELD, Quantization, quant_method
 from .shapes import ShapeReader
 

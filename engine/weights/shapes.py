@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ... import ModelError
+from ..model.decoder import Decoder
+from .adapted import Adapted
+from .adapter import Lora, open_adapter
 from .checkpoint import Checkpoint
-from .load import WeightReader, readable, stored_dtype
+from .load import WeightReader, stored_dtype
+from .mapped import readable
 from .shards import Entry, Shard
 
 
 class ShapeReader(WeightReader):
     """A checkpoint's weights as shapes without numbers; faults are collected, not raised."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint, stored_dtype(checkpoint), torch.device("meta"))
+    def __init__(self, checkpoint: Checkpoint, adapted: Adapted | None = None) -> None:
+        meta = torch.device("meta")
+        super().__init__(checkpoint, stored_dtype(checkpoint), meta, adapted=adapted)
         self.faults: list[ModelError] = []
 
     def _read(
@@ -41,3 +48,22 @@ class ShapeReader(WeightReader):
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor of the stored shape; its bytes aren't touched."""
         return torch.empty(entry.shape, dtype=readable(shard, entry, theirs), device="meta")
+
+
+def adapt(checkpoint: Checkpoint, loras: Sequence[Lora]) -> Adapted | None:
+    """Adapters that are known to fit `checkpoint`, before a byte of their tensors is read.
+
+    Raises `ModelError` for one that is missing, damaged, of another kind or of another model, and
+    for a checkpoint that doesn't load.
+    """
+    if not loras:
+        return None
+    # All are looked at, also those that a scale of 0 leaves out.
+    adapters = [open_adapter(lora) for lora in loras]
+    adapted = Adapted(adapters, checkpoint)
+    reader = ShapeReader(adapted.checkpoint, adapted)
+    Decoder(adapted.checkpoint.spec, reader)
+    if reader.faults:
+        raise reader.faults[0]
+    adapted.refuse_rest()
+    return adapted

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lmtool import ModelError
-from lmtool.engine.weights.load import mapped, readable
+from lmtool.engine.weights.mapped import mapped, readable
 from lmtool.engine.weights.shards import LARGEST_HEADER, Shard, open_shard
 from reference.safetensors_files import Header, bytes_of, described, written
 
