@@ -66,6 +66,7 @@ class HeldSettings:
         for quant, dtype, count in product(flat(self.quant), flat(self.dtype), threads):
             yield ModelSettings(
                 model=which.model,
+                lora=which.lora,
                 ctx_size=which.ctx_size,
                 device=which.device,
                 offline=which.offline,

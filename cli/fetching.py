@@ -29,6 +29,16 @@ def find_tokenizer(name: str, offline: bool, terminal: Terminal) -> Path:
     return _find(name, offline, Wanted.TOKENIZER, terminal)
 
 
+def find_adapter(name: str, offline: bool, terminal: Terminal) -> Path:
+    """The folder of the adapter that `name` means, or its file; fetched if need be."""
+    from ..tokenizer.locate import DEFAULT
+    from ..tokenizer.repository import Wanted
+
+    if name == DEFAULT:  # which is no adapter, but can be a folder's name
+        return Path(name)
+    return _find(name, offline, Wanted.ADAPTER, terminal)
+
+
 def _find(name: str, offline: bool, wanted: Wanted, terminal: Terminal) -> Path:
     from ..tokenizer.locate import locate
 

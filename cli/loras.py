@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .fetching import find_adapter
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..engine.weights.adapter import Lora
@@ -55,24 +57,19 @@ def split(text: str) -> tuple[str, float]:
     return path, scale
 
 
-def find_loras(texts: Iterable[str], offline: bool) -> list[Lora]:
+def find_loras(texts: Iterable[str], offline: bool, terminal: Terminal) -> list[Lora]:
     """Where the adapters are: paths, or repository ids as for a model.
 
     Raises `UsageError` for a malformed one, `ModelError` for one that isn't there.
     """
     from .. import UsageError
     from ..engine.weights.adapter import Lora
-    from ..tokenizer.locate import DEFAULT, Wanted, locate
 
-    files = ("adapter_config.json", "adapter_model.safetensors")
     found: list[Lora] = []
     for text in texts:
         try:
             name, scale = split(text)
         except ValueError:
             raise UsageError(f"--lora must be {LoraText().says}, not `{text}`") from None
-        path = Path(name).expanduser()
-        if not path.exists() and name != DEFAULT:
-            path = locate(name, offline, Wanted(files, files))
-        found.append(Lora(path, scale))
+        found.append(Lora(find_adapter(name, offline, terminal), scale))
     return found

@@ -157,9 +157,7 @@ class Session:
             adapted = adapt(checkpoint, loras)
             if adapted is not None:
                 checkpoint = adapted.checkpoint
-            decoder, reader = load_decoder(
-                checkpoint, precision, where, placement, quant, adapted
-            )
+            decoder, reader = load_decoder(checkpoint, precision, where, placement, quant, adapted)
         card = ModelCard(
             name=path.resolve().name,
             path=str(path),

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 from .. import LmtoolError, ModelError, __version__
 from .refusals import Refusal, explain, is_broken_connection
 from .repository import (
+    ADAPTER_FILES,
     INDEX,
     SINGLE,
     Repository,
@@ -166,6 +167,14 @@ class _Fetching:
         if wanted is Wanted.TOKENIZER:
             if "tokenizer.json" not in names:
                 raise ModelError(f"the repository `{self._repository}` has no tokenizer.json")
+            return
+        if wanted is Wanted.ADAPTER:
+            for name in ADAPTER_FILES:
+                if name not in names:
+                    raise ModelError(
+                        f"the repository `{self._repository}` is no adapter that can be added: "
+                        f"it has no {name}"
+                    )
             return
         if "config.json" not in names:
             raise ModelError(

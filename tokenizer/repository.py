@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 MAIN = "main"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 _ID = re.compile(r"(?P<name>[\w][\w.-]*(?:/[\w][\w.-]*)?)(?:@(?P<revision>[\w.][\w./+-]*))?", re.A)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -26,6 +27,8 @@ class Wanted(Enum):
     """A whole checkpoint: config, safetensors, tokenizer. Pickled weights are never fetched."""
     TOKENIZER = "tokenizer"
     """The tokenizer alone."""
+    ADAPTER = "adapter"
+    """A LoRA adapter: its config and its safetensors."""
 
 
 class Repository(NamedTuple):
@@ -98,6 +101,8 @@ def choose(names: Collection[str], wanted: Wanted) -> list[str]:
     Of sharded weights these are without the shards, which the index names. Files in folders of
     the repository (`original/`, `onnx/`) are never among them.
     """
+    if wanted is Wanted.ADAPTER:
+        return [name for name in ADAPTER_FILES if name in names]
     tokenizer = sorted(name for name in names if _matches(name, _TOKENIZER_FILES))
     if wanted is Wanted.TOKENIZER:
         return tokenizer
@@ -123,6 +128,8 @@ def missing(folder: Path, wanted: Wanted) -> list[str]:
     """The files that a snapshot lacks to be of use; empty if it has all that are needed."""
     if wanted is Wanted.TOKENIZER:
         needed = ["tokenizer.json"]
+    elif wanted is Wanted.ADAPTER:
+        needed = list(ADAPTER_FILES)
     elif (folder / SINGLE).exists() or not (folder / INDEX).exists():
         needed = ["config.json", SINGLE]
     else:

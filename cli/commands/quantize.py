@@ -10,6 +10,7 @@ import typer
 
 from ..completion import complete_model
 from ..fetching import find_model
+from ..loras import Loras, find_loras
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..progress import StatusLine, megabytes
 from ..signals import nothing_open
@@ -18,6 +19,7 @@ from ..token_options import Offline
 
 if TYPE_CHECKING:
     from ...engine.quant.kinds import Quant
+    from ...engine.weights.adapter import Lora
     from ...engine.weights.checkpoint import Checkpoint
     from ...engine.weights.save import Sizes
 
@@ -26,6 +28,8 @@ EPILOG = """Examples:
 lmtool quantize ./checkpoint -o ./smaller
 
 lmtool quantize ./checkpoint -o ./smallest --quant int4 && lmtool generate -m ./smallest "Once"
+
+lmtool quantize ./checkpoint --lora ./adapter -o ./merged
 """
 
 
@@ -51,6 +55,7 @@ def quantize(
         QuantKind,
         typer.Option(help="int8: a scale for each output; int4: one for every 32 inputs."),
     ] = QuantKind.int8,
+    lora: Loras = None,
     offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -60,23 +65,25 @@ def quantize(
     """Write a checkpoint with its weights in int8 or int4, which loads without the original.
 
     Tokenizer, generation_config.json and licences are copied; no more than one weight at a time
-    is in memory.
+    is in memory. Adapters are added before the rounding.
     """
     from ...engine.weights.checkpoint import open_checkpoint
     from ...engine.weights.folder import check_target
 
     terminal = open_terminal(quiet, verbose, color)
     check_target(output)
-    sizes = _save(
-        terminal, open_checkpoint(find_model(model, offline, terminal)), quant.value, output
-    )
+    checkpoint = open_checkpoint(find_model(model, offline, terminal))
+    loras = find_loras(lora or (), offline, terminal)
+    sizes = _save(terminal, checkpoint, quant.value, output, loras)
     terminal.note(
         f"written: {output}, {megabytes(sizes.after)} of weights in {quant.value} "
         f"({megabytes(sizes.before)} before)"
     )
 
 
-def _save(terminal: Terminal, checkpoint: Checkpoint, quant: Quant, output: Path) -> Sizes:
+def _save(
+    terminal: Terminal, checkpoint: Checkpoint, quant: Quant, output: Path, loras: list[Lora]
+) -> Sizes:
     with nothing_open():
         from ...engine.weights.save import save_quantized
 
@@ -86,6 +93,6 @@ def _save(terminal: Terminal, checkpoint: Checkpoint, quant: Quant, output: Path
         status.show(f"quantizing: {done / total:.0%} of {total:,} parameters")
 
     try:
-        return save_quantized(checkpoint, quant, output, watch)
+        return save_quantized(checkpoint, quant, output, watch, loras)
     finally:
         status.clear()

@@ -144,7 +144,7 @@ class _Reader:
         """A finite number that must be there."""
         if name not in self._fields:
             raise ModelError(f"`{self.path}` lacks `{name}`", hint="peft writes it: download again")
-        value = self.field(name)
+        value: Any = self._fields[name]
         if not _is_finite(value):
             raise self.wrong(name, "a number")
         return float(value)
@@ -164,7 +164,7 @@ class _Reader:
     def words(self, name: str) -> tuple[str, ...]:
         """A list of names."""
         value: Any = self.field(name) or []
-        found = cast("list[Any]", value) if isinstance(value, list) else [None]
+        found: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [None]
         if not all(isinstance(word, str) for word in found):
             raise self.wrong(name, "a list of names")
         return tuple(found)
@@ -173,11 +173,11 @@ class _Reader:
         """Token ids by the embedding that has rows of their own for them."""
         name = "trainable_token_indices"
         value: Any = self.field(name) or {}
-        given = cast("dict[str, Any]", {"": value} if isinstance(value, list) else value)
-        if not isinstance(given, dict):
+        if not isinstance(value, list | dict):
             raise self.wrong(name, "a list of token ids")
+        given = cast("dict[str, Any]", {"": value} if isinstance(value, list) else value)
         for ids in given.values():
-            listed = cast("list[Any]", ids) if isinstance(ids, list) else [None]
+            listed: list[Any] = cast("list[Any]", ids) if isinstance(ids, list) else [None]
             if not all(isinstance(id, int) and not isinstance(id, bool) for id in listed):
                 raise self.wrong(name, "a list of token ids")
         return {module: tuple(ids) for module, ids in given.items()}

@@ -206,10 +206,10 @@ class WeightReader:
         self._taken.update(found.names)
         self.sizes[name] = math.prod(shape)
         self.widths[name] = self.dtype.itemsize
-        dtype = dtype or weight.dtype
+        wanted = dtype or weight.dtype
         if self._adapted is not None and self._adapted.changes(name):
             weight = self._adapted.apply(name, weight.to(self.device))
-        return self._own(weight, dtype, stored, places), places
+        return self._own(weight, wanted, stored, places), places
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor as the file's own pages, in the dtype it is stored in."""

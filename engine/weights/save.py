@@ -20,12 +20,14 @@ from ..matrix import Matrix
 from ..model.decoder import Decoder
 from ..quant.kinds import EMBEDDING, Quant, kind_of
 from ..quant.table import KINDS
+from .adapted import Adapted
+from .adapter import Lora
 from .checkpoint import CONFIG, SINGLE, Checkpoint
 from .folder import new_folder
 from .load import WeightReader, stored_dtype
 from .mapped import DTYPES
 from .quantization import FIELD, Quantization, quant_method
-from .shapes import ShapeReader
+from .shapes import ShapeReader, adapt
 
 COPIED = (
     "tokenizer*",
@@ -72,23 +74,28 @@ def save_quantized(
     quant: Quant,
     folder: Path,
     watch: Callable[[int, int], None] | None = None,
+    loras: Sequence[Lora] = (),
 ) -> Sizes:
     """Write `checkpoint` quantized to `quant` into `folder`; no more than one weight is in memory.
 
-    `watch` hears how many numbers of how many are done.
+    `watch` hears how many numbers of how many are done. `loras` are added before the rounding.
     Raises `ModelError` for a checkpoint that doesn't load, `LmtoolError` where the disk refuses,
     `OutOfMemoryError`.
     """
     check_quantizable(checkpoint)
+    adapted = adapt(checkpoint, loras)
+    if adapted is not None:
+        checkpoint = adapted.checkpoint
     dtype = stored_dtype(checkpoint)
     quantization = Quantization(quant, str(dtype).removeprefix("torch."))
-    inventory = _Inventory(checkpoint)
+    inventory = _Inventory(checkpoint, adapted)
     with memory_errors("quantizing"), new_folder(folder) as beside:
         _copy_companions(checkpoint.folder, beside)
         config = checkpoint.config | {FIELD: quantization.as_config()}
         text = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
         (beside / CONFIG).write_text(text, encoding="utf-8")
-        reader = WeightReader(checkpoint, dtype, torch.device("cpu"), quant=quant)
+        cpu = torch.device("cpu")
+        reader = WeightReader(checkpoint, dtype, cpu, quant=quant, adapted=adapted)
         layout = inventory.layout(quant)
         with (beside / SINGLE).open("wb") as file:
             places = _write_header(file, layout)
@@ -116,8 +123,8 @@ class _Inventory(ShapeReader):
     Raises `ModelError` for a checkpoint that doesn't load.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
+    def __init__(self, checkpoint: Checkpoint, adapted: Adapted | None) -> None:
+        super().__init__(checkpoint, adapted)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.kept: dict[str, torch.dtype] = {}
         Decoder(checkpoint.spec, self)
