@@ -189,16 +189,20 @@ class Adapted:
         changed = torch.addmm(weight, up, down, alpha=scale)
         if fitting.magnitude is None:
             return changed
-        magnitude = self._tensor(adapter, fitting.magnitude, weight).float()
-        if fitting.embedding:
-            # Rows are inputs here, so a norm goes down a column.
-            magnitude, norms = magnitude[None], changed.norm(dim=0, keepdim=True)
-        else:
-            magnitude = magnitude if found.cut is None else found.cut([magnitude])
-            magnitude, norms = magnitude[:, None], changed.norm(dim=1, keepdim=True)
+        return self._turned(adapter, found, fitting.magnitude, fitting.embedding, changed)
+
+    def _turned(
+        self, adapter: Adapter, found: Found, name: str, embedding: bool, weight: Tensor
+    ) -> Tensor:
+        """DoRA: the weight keeps its directions and gets magnitudes of its own."""
+        magnitude = self._tensor(adapter, name, weight).float()
+        if not embedding and found.cut is not None:
+            magnitude = found.cut([magnitude])
+        across = 0 if embedding else 1  # an embedding's rows are its inputs
+        norms = weight.square().sum(across).sqrt()
         if magnitude.shape != norms.shape:
-            raise self._misfit(adapter, fitting.magnitude, [norms.numel()])
-        return changed.mul_(magnitude / norms)
+            raise self._misfit(adapter, name, list(norms.shape))
+        return weight.mul_((magnitude / norms).unsqueeze(across))
 
     def _pair(self, adapter: Adapter, factors: Factors, weight: Tensor) -> tuple[Tensor, Tensor]:
         """A and B of a module, [rank, inputs] and [outputs, rank], float32."""
@@ -346,8 +350,8 @@ def _share(
         return up, down
     if experts:
         expert = int(ours.split(".experts.")[1].split(".")[0])
-        own_up = up.unflatten(1, (-1, experts))[:, :, expert]
-        down = down.unflatten(0, (experts, -1))[expert]
+        own_up = up.reshape(up.shape[0], -1, experts)[:, :, expert]
+        down = down.reshape(experts, -1, down.shape[1])[expert]
         # What cuts one expert out of all gets them as a row of the same one.
         outputs = _cut(found, own_up, lambda own: [own] * experts)
         return outputs, down

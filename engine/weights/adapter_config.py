@@ -68,9 +68,13 @@ class AdapterConfig:
         return any(parameter == own or parameter.endswith(f".{own}") for own in self.parameters)
 
     def replaces(self, module: str) -> bool:
-        """Whether a module was trained as a whole, beside the one that the base model has."""
-        wrapped = f".{module}."
-        return any(f".{name}." in wrapped for name in self.saved)
+        """Whether a module was trained as a whole, beside the one that the base model has.
+
+        As in peft, the end of its name or of one above it is enough.
+        """
+        parts = module.split(".")
+        above = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+        return any(path.endswith(name) for path in above for name in self.saved)
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
