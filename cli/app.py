@@ -85,6 +85,12 @@ def _doctor() -> ModuleType:
     return doctor
 
 
+def _models() -> ModuleType:
+    from .commands import models
+
+    return models
+
+
 # The help lines stand here too, so that the help page imports no command.
 COMMANDS = {
     "generate": Listed("Continue a prompt with a language model.", _generate),
@@ -113,6 +119,7 @@ COMMANDS = {
         "Examine a checkpoint without loading it: files, shards, weights, vocabulary, memory.",
         _doctor,
     ),
+    "models": Listed("List the models that are cached, and the one that ships inside.", _models),
 }
 _OPTIONS: dict[str, Any] = {
     "pretty_exceptions_enable": False,

@@ -118,5 +118,7 @@ def training_bar(
 
 
 def megabytes(count: int) -> str:
-    """`count` bytes for people: in MB, or kB below one."""
+    """`count` bytes for people: in MB, or kB below one, or GB from one."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.2f} GB"
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
