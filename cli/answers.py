@@ -30,6 +30,8 @@ class Answer:
     seed: int = 0
     """What gives this text alone, as the only sample."""
     whole: bool = True
+    shown: str = ""
+    """The text as it is printed: perhaps in colour."""
 
     @property
     def shifts(self) -> tuple[int, int]:
@@ -58,7 +60,7 @@ class Writer(Protocol):
         ...
 
     def news(self, sample: int, text: str) -> None:
-        """Sample number `sample` has grown by one token, of which `text` may be printed now."""
+        """Sample number `sample` has grown; `text` is what its `shown` has gained."""
         ...
 
     def end(self) -> None:
@@ -105,7 +107,7 @@ class TextWriter:
         """See `Writer`."""
         if not self.live:
             self.live = True
-            self._start(self.answers[0].text)
+            self._start(self.answers[0].shown)
         while self._current < len(self.answers) - 1:
             self._next()
         self.sink.write("\n" if len(self.answers) > 1 else self.closing)
@@ -113,7 +115,7 @@ class TextWriter:
     def broken_off(self) -> None:
         """See `Writer`."""
         if not self.live:
-            self._start(self.answers[0].text)
+            self._start(self.answers[0].shown)
         self.sink.write(self.closing)
 
     def _start(self, text: str = "") -> None:
@@ -123,7 +125,7 @@ class TextWriter:
     def _next(self) -> None:
         self._current += 1
         self.sink.write("\n" + PARTING)
-        self._start(self.answers[self._current].text)
+        self._start(self.answers[self._current].shown)
 
 
 @dataclass

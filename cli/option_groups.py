@@ -180,6 +180,12 @@ class OutputOptions:
     echo: Setting[bool] = setting(
         "--echo", kind=Flag(), default=False, help="Print the prompt before the text."
     )
+    confidence: Setting[bool] = setting(
+        "--confidence",
+        kind=Flag(),
+        default=False,
+        help="Colour the text by how likely each token was, with a legend on stderr.",
+    )
     no_stream: Setting[bool] = setting(
         "--no-stream", kind=Flag(), default=False, help="Print the text when it is complete."
     )

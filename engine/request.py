@@ -107,7 +107,8 @@ class Request:
     `max_new` None runs to the end of the context. `logprobs` is how many alternatives to report
     at each position (0: the chosen token alone); None reports nothing. `prompt_logprobs` asks the
     same for the prompt's own tokens. `shift` is how many first ids stay where a full context is to
-    lose its older half and go on; None ends the text there. `grammar` holds the text to a form.
+    lose its older half and go on; None ends the text there. `traced` asks for `Token.sure`, and
+    needs `logprobs`. `grammar` holds the text to a form.
     """
 
     ids: tuple[int, ...]
@@ -119,6 +120,7 @@ class Request:
     prompt_logprobs: bool = False
     grammar: Grammar | None = None
     shift: int | None = None
+    traced: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Token:
     text. `logprob` and `top` are of the model's own distribution, before temperature and
     truncation. `finish` is set on a sample's last token. `request` counts the requests that were
     asked for together. `whole` is false while the request's grammar asks for more. `shifted` counts
-    the tokens that have left a full context so far.
+    the tokens that have left a full context so far. `sure` has a log-probability for each character
+    of `text`, if the request is `traced`: that of its token, or of several the lowest.
     """
 
     sample: int
@@ -150,6 +153,7 @@ class Token:
     request: int = 0
     whole: bool = True
     shifted: int = 0
+    sure: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

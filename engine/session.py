@@ -64,8 +64,8 @@ class Generation:
         """The tokens, each once."""
         return self._tokens
 
-    def rest(self) -> dict[tuple[int, int], str]:
-        """What is held back of each text under way, by request and sample.
+    def rest(self) -> dict[tuple[int, int], tuple[str, tuple[float, ...]]]:
+        """What is held back of each text under way, by request and sample, and how sure that is.
 
         For whoever breaks off: it could have become a stop text, or was half a character.
         """

@@ -25,6 +25,22 @@ class Stream(Protocol):
         """What was held back, now that no more comes."""
         ...
 
+    def speaks(self, id: int) -> bool:
+        """Whether `id` stands for text at all."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes or tokens have come that aren't text yet."""
+        ...
+
+    def ends(self) -> list[int]:
+        """Of the last text that came, how many characters were certain after each of its tokens.
+
+        Earlier tokens that left none certain may be missing.
+        """
+        ...
+
 
 class SpelledStream:
     """Text by what each id is spelled, in bytes, whatever stands before it."""
@@ -32,14 +48,32 @@ class SpelledStream:
     def __init__(self, spellings: Sequence[bytes]) -> None:
         self._spellings = spellings
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._last = 0
 
     def push(self, id: int) -> str:
         """See `Stream`."""
-        return self._utf8.decode(self._spellings[id])
+        text = self._utf8.decode(self._spellings[id])
+        self._last = len(text)
+        return text
 
     def finish(self) -> str:
         """See `Stream`."""
-        return self._utf8.decode(b"", final=True)
+        text = self._utf8.decode(b"", final=True)
+        self._last = len(text)
+        return text
+
+    def speaks(self, id: int) -> bool:
+        """See `Stream`."""
+        return bool(self._spellings[id])
+
+    @property
+    def pending(self) -> bool:
+        """See `Stream`."""
+        return bool(self._utf8.getstate()[0])
+
+    def ends(self) -> list[int]:
+        """See `Stream`."""
+        return [self._last]
 
 
 class TextStream:
@@ -60,16 +94,20 @@ class TextStream:
         self._tokenizer = tokenizer
         self._skipped = tokenizer.special_ids if skip_special else frozenset[int]()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._window = [id for id in before[-8 * _CONTEXT :] if self._speaks(id)][-_CONTEXT:]
+        self._window = [id for id in before[-8 * _CONTEXT :] if self.speaks(id)][-_CONTEXT:]
         self._shown = self._decode(self._window)
         self._held: list[int] = []
+        self._last = ""
+        self._source: tuple[list[int], str, list[int]] = ([], "", [])
+        """What the last text was decoded from: a window, its text, and the tokens after it."""
 
     def push(self, id: int) -> str:
         """The text that is certain now that `id` has come; often empty."""
-        if not self._speaks(id):
+        if not self.speaks(id):
             return ""
         if self._tokenizer.spelling == "bytes":
-            return self._utf8.decode(self._tokenizer.token_bytes(id))
+            self._last = self._utf8.decode(self._tokenizer.token_bytes(id))
+            return self._last
         self._held.append(id)
         # A run of raw bytes is decoded as one: whether it is UTF-8 shows at its end.
         if self._tokenizer.is_byte(id):
@@ -79,6 +117,7 @@ class TextStream:
             return ""
         new = text[len(self._shown) :]
         if new:
+            self._last, self._source = new, (self._window, self._shown, self._held)
             self._window, self._held = self._held[-1:], []
             self._shown = self._decode(self._window)
         return new
@@ -86,14 +125,37 @@ class TextStream:
     def finish(self) -> str:
         """What was held back, now that no more comes: bytes that are no UTF-8 as U+FFFD."""
         if self._tokenizer.spelling == "bytes":
-            return self._utf8.decode(b"", final=True)
+            self._last = self._utf8.decode(b"", final=True)
+            return self._last
         new = self._decode(self._window + self._held)[len(self._shown) :]
+        self._last, self._source = new, (self._window, self._shown, self._held)
         self._window, self._held = self._window + self._held, []
         self._shown += new
         return new
 
-    def _speaks(self, id: int) -> bool:
+    @property
+    def pending(self) -> bool:
+        """See `Stream`."""
+        return bool(self._held or self._utf8.getstate()[0])
+
+    def ends(self) -> list[int]:
+        """See `Stream`."""
+        window, shown, ids = self._source
+        ends: list[int] = []
+        for count in range(1, len(ids)):
+            text = self._decode(window + ids[:count])[len(shown) :]
+            ends.append(max(_common(text, self._last), ends[-1] if ends else 0))
+        return [*ends, len(self._last)]
+
+    def speaks(self, id: int) -> bool:
+        """See `Stream`."""
         return id not in self._skipped and bool(self._tokenizer.piece(id))
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids, skip_special=False) if ids else ""
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginnings."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ... import UsageError
+from ..answering import Answering
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
+from ..confidence import colours, tell_legend
 from ..constraint_options import ConstraintSettings
 from ..encoding import encode_prompt
 from ..exits import Exit
@@ -35,10 +37,10 @@ from ..prompt import PendingPrompt, argument_text, open_prompt
 from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
 from ..shown_prompt import show_prompt
-from ..signals import TimeUp, arrived, time_limit
+from ..signals import time_limit
 from ..sink import Sink, open_sink
 from ..stops import stop_for
-from ..terminal import ClosedPipeError, StdoutError, Terminal
+from ..terminal import Terminal
 from ..unfold import unfold
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def generate(
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)
         request = _request(session, job, chosen, stop_texts, asked.ids)
+        if coloured := _coloured(job, terminal):
+            request = replace(request, traced=True, logprobs=request.logprobs or 0)
         generation = session.generate(replace(request, grammar=grammar))
         describe = _describer(session, job, chosen, asked, generation)
         tell_settings(terminal, describe)
@@ -121,7 +125,7 @@ def generate(
         answers = [Answer(seed=seed_of(sample)) for sample in range(chosen.samples.value)]
         writer = _writer(job, sink, answers, describe, terminal)
         try:
-            code = _answer(generation, answers, writer, describe.has_text)
+            code = Answering(answers, writer, describe.has_text, coloured).run(generation)
         finally:
             tell_shifts(terminal, answers, session.context)
             # Whatever ended it, the seed is what it takes to have this text again.
@@ -240,6 +244,23 @@ def _request(
     )
 
 
+def _coloured(job: Job, terminal: Terminal) -> bool:
+    """Whether --confidence has something to show; says what its colours mean, or why not."""
+    if not job.output.confidence.value:
+        return False
+    if job.output.format.value != "text":
+        terminal.warn("--confidence colours text alone: for JSON, --logprobs gives the numbers")
+        return False
+    if not colours(terminal, job.output.output):
+        terminal.warn(
+            "--confidence shows nothing where there is no colour: --color always puts it there "
+            "anyway, and --logprobs 0 gives the numbers"
+        )
+        return False
+    tell_legend(terminal)
+    return True
+
+
 def _writer(
     job: Job,
     sink: Sink,
@@ -262,41 +283,3 @@ def _writer(
         live=not job.output.no_stream.value,
         closing="\n" if on_terminal else "",
     )
-
-
-def _answer(generation: Generation, answers: list[Answer], writer: Writer, has_text: bool) -> Exit:
-    """Take tokens as they come until every answer is complete or the time is up."""
-    code = Exit.DONE
-    try:
-        writer.begin()
-        try:
-            for token in generation:
-                answer = answers[token.sample]
-                parting = " " if answer.tokens else ""
-                text = token.text if has_text else f"{parting}{token.id}"
-                answer.tokens.append(token)
-                answer.text += text
-                answer.finish, answer.whole = token.finish, token.whole
-                writer.news(token.sample, text)
-        except TimeUp:
-            arrived()
-            code = Exit.TIMEOUT
-            _tell_rest(generation, answers, writer)
-        for answer in answers:
-            answer.finish = answer.finish or ("timeout" if code else "length")
-        writer.end()
-    except (ClosedPipeError, StdoutError):
-        raise
-    except BaseException:
-        arrived()
-        _tell_rest(generation, answers, writer)
-        writer.broken_off()
-        raise
-    return code
-
-
-def _tell_rest(generation: Generation, answers: list[Answer], writer: Writer) -> None:
-    """Write what was held back of texts that are broken off."""
-    for (_, sample), text in generation.rest().items():
-        answers[sample].text += text
-        writer.news(sample, text)

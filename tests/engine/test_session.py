@@ -148,7 +148,7 @@ def test_whoever_breaks_off_gets_what_is_held_back(
         generation = session.generate(Request(prompt, 60, HOT, Stop(texts=(ending,))))
         tokens = iter(generation)
         shown = "".join(next(tokens).text for _ in range(count))
-        assert shown + generation.rest()[0, 0] == decoded(session, so_far)
+        assert shown + generation.rest()[0, 0][0] == decoded(session, so_far)
     assert session.generate(Request(prompt, 60, HOT)).rest() == {}
 
 

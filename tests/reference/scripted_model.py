@@ -38,6 +38,8 @@ class Script:
     bos: bool = False
     fails_with: str | None = None
     """The name of an error class of lmtool's that ends the text where the tokens end."""
+    sure: float = -0.5
+    """The log-probability of each character, where they are asked for."""
     held: str = ""
     """What is held back of the first sample when it is broken off."""
     stubborn: bool = False
@@ -159,7 +161,8 @@ class ScriptedSession:
                 timings.decode_s += 0.1
                 id = ord(text[-1]) if text else EOS
                 logprob = -0.5 if request.logprobs is not None else None
-                yield Token(sample, id, text, logprob, top(id), finish)
+                sure = (self.script.sure,) * len(text) if request.traced else ()
+                yield Token(sample, id, text, logprob, top(id), finish, sure=sure)
                 if finish:
                     live.remove(sample)
             step += 1
@@ -185,8 +188,8 @@ class _Generation:
     tokens: Iterator[Any]
     held: str
 
-    def rest(self) -> dict[tuple[int, int], str]:
-        return {(0, 0): self.held}
+    def rest(self) -> dict[tuple[int, int], Any]:
+        return {(0, 0): (self.held, (-0.1,) * len(self.held))}
 
     def __iter__(self) -> Iterator[Any]:
         return self.tokens
