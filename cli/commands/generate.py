@@ -55,7 +55,11 @@ echo "The old lighthouse" | lmtool generate -n 40 | tee out.txt
 
 lmtool generate -m ./checkpoint -f prompt.txt --temp 0.8 --samples 3 --json
 
-lmtool generate -m ./chat-checkpoint -s "Answer briefly." "How tall is a tree?" -n 90"""
+lmtool generate -m ./chat-checkpoint -s "Answer briefly." "How tall is a tree?" -n 90
+
+Sampling applies, in this order: --logit-bias, --repeat-penalty, --presence-penalty,
+--frequency-penalty, --dry-multiplier, --no-repeat-ngram; and at a temperature above 0
+--top-nsigma, --temp, --top-k, --top-p, --min-p, --typical, --xtc-probability."""
 
 
 @dataclass(frozen=True)

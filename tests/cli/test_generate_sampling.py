@@ -279,6 +279,34 @@ def test_each_sample_s_seed_is_in_its_object_and_in_v(generate: Run) -> None:
     assert [one["seed"] for one in greedy] == [0, 0]
 
 
+ORDER = {
+    "bias": "--logit-bias",
+    "repetition": "--repeat-penalty",
+    "presence": "--presence-penalty",
+    "frequency": "--frequency-penalty",
+    "dry": "--dry-multiplier",
+    "no_repeat_ngram": "--no-repeat-ngram",
+    "top_nsigma": "--top-nsigma",
+    "temperature": "--temp",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "min_p": "--min-p",
+    "typical": "--typical",
+    "xtc": "--xtc-probability",
+}
+"""Which function in `engine.sampling` is which option's."""
+
+
+def test_help_and_guide_tell_the_order_that_the_engine_has() -> None:
+    from lmtool.cli.commands.generate import EPILOG
+    from lmtool.engine.sampling.sampler import PENALTIES, RULES
+
+    wanted = [ORDER[one.__name__] for one in (*PENALTIES, *(rule for _, rule, _ in RULES))]
+    assert re.findall(r"--[a-z-]+", EPILOG.split("in this order")[1]) == wanted
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "sampling.md").read_text("utf-8")
+    assert re.findall(r"^\| \d+ \|[^|]*?(--[a-z-]+)", guide, re.MULTILINE) == wanted
+
+
 SAMPLED = ("--temp", "1.2", "--xtc-probability", "0.5", "--typical", "0.9", "--dry-multiplier", "1")
 
 

@@ -217,3 +217,16 @@ def test_no_damage_escapes_as_another_error(kinds, tmp_path_factory, cut: int, f
     path.write_bytes(data if flip % 2 else data[: cut + 1])
     with suppress(ModelError):
         Tokenizer.load(path).encode("a b")
+
+
+def test_ids_holding_a_text_are_those_whose_own_text_has_it(kinds) -> None:
+    for name in ("byte_level", "byte_fallback"):
+        ours = kinds[name].ours
+        for wanted in ("\n", ":", '"', "*", "the"):
+            texts = {id: ours.token_text(id) for id in range(ours.vocab_size) if ours.knows(id)}
+            holding = {id for id, text in texts.items() if wanted in text}
+            if name == "byte_fallback" and len(wanted) == 1:  # alone a raw byte is U+FFFD
+                holding |= {id for id in texts if ours.piece(id) == f"<0x{ord(wanted[0]):02X}>"}
+            assert ours.ids_holding([wanted]) == holding, (name, wanted)
+            assert holding or wanted == "the"
+        assert ours.ids_holding(["\n", ":"]) == ours.ids_holding(["\n"]) | ours.ids_holding([":"])
