@@ -37,6 +37,12 @@ def _generate() -> ModuleType:
     return generate
 
 
+def _chat() -> ModuleType:
+    from .commands import chat
+
+    return chat
+
+
 def _bench() -> ModuleType:
     from .commands import bench
 
@@ -94,6 +100,7 @@ def _models() -> ModuleType:
 # The help lines stand here too, so that the help page imports no command.
 COMMANDS = {
     "generate": Listed("Continue a prompt with a language model.", _generate),
+    "chat": Listed("Talk with a model, at a terminal or from a pipe.", _chat),
     "bench": Listed(
         "Measure how fast a model reads prompts and writes tokens on this machine.", _bench
     ),

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from .. import UsageError
 
-TABLES = ("generate", "bench")
+TABLES = ("generate", "chat", "bench")
 """The commands that take their settings from the config file too."""
 
 

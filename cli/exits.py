@@ -53,7 +53,7 @@ def explain_failure(error: BaseException, terminal: Terminal, debug: bool) -> in
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, LmtoolError):
         terminal.error(error.message, error.hint)
-        return next(code for kind, code in _CODES if isinstance(error, kind))
+        return code_of(error)
     if isinstance(error, TimeUp):
         terminal.error("timed out", "give --timeout more seconds")
         return Exit.TIMEOUT
@@ -69,6 +69,11 @@ def explain_failure(error: BaseException, terminal: Terminal, debug: bool) -> in
         "this is a bug in lmtool; `--debug` shows where",
     )
     return Exit.FAILURE
+
+
+def code_of(error: LmtoolError) -> Exit:
+    """The exit code that stands for `error`."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def abandon_stdout() -> None:

@@ -25,8 +25,10 @@ Source = Literal[
     "default",
     "random",
     "greedy",
+    "/set",
 ]
-"""Where a value came from; "greedy" is what temperature 0 makes of the other sampling settings."""
+"""Where a value came from; "greedy" is what temperature 0 makes of the other sampling settings,
+"/set" the command of a talk."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -92,6 +93,42 @@ def time_limit(seconds: float | None) -> Generator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@dataclass
+class Stopping:
+    """What Ctrl-C does to an answer: see `stoppable`."""
+
+    asked: bool = False
+    """Whether somebody pressed Ctrl-C."""
+    at_once: bool = True
+    """Whether the first Ctrl-C is to break off what runs, or else to wait for a good moment."""
+
+
+@contextmanager
+def stoppable() -> Generator[Stopping]:
+    """Let Ctrl-C stop what the block does, not the command.
+
+    It is remembered, and raises KeyboardInterrupt only while nothing would be lost (`at_once`), or
+    when it comes again. A Ctrl-C that our parent had us ignore stays ignored.
+    """
+    stopping = Stopping()
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        yield stopping
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        now = stopping.at_once or stopping.asked
+        stopping.asked = True
+        if now:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def exit_code(number: int) -> int:

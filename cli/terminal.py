@@ -62,6 +62,10 @@ class Terminal:
         if self.verbosity >= 0:
             self._err(text)
 
+    def reply(self, text: str) -> None:
+        """What somebody asked for in the middle of things, on stderr, quiet or not."""
+        self._err(text)
+
     def detail(self, text: str) -> None:
         """Something for those who asked with -v."""
         if self.verbosity >= 1:

@@ -50,6 +50,8 @@ def _parameters(group: type[Any]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     panel = getattr(group, "panel", None)
     for field in fields(group):
+        if not field.init:  # a command may do without an option of a group that it builds on
+            continue
         if field.name in settings:
             annotation, default = _option(settings[field.name]), None
         else:
@@ -100,5 +102,5 @@ def _surroundings(
 
 def _fill(group: type[Any], given: Mapping[str, Any], around: Surroundings) -> Any:
     settings = declared_in(group)
-    plain = {f.name: given[f.name] for f in fields(group) if f.name not in settings}
+    plain = {f.name: given[f.name] for f in fields(group) if f.name not in settings and f.init}
     return group(**plain, **around.resolve(group, given))
