@@ -212,7 +212,8 @@ class Conversation:
             heard.take("".join(generation.rest().values()))
         if not heard.ids:
             return None
-        self._lineage.grow(request.ids, heard.answer(request.stop.eos))
+        special = self.tokenizer.special_ids
+        self._lineage.grow(request.ids, heard.answer(request.stop.eos), special)
         heard.end()
         self._tell(generation, heard)
         return Said("assistant", heard.text, heard.finish)

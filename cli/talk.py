@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -81,13 +82,15 @@ class Lineage:
     """The ids that the model has read and written of a talk, answers in the tokens it chose.
 
     An answer's text, encoded anew with the next prompt, can come out in other tokens than it was
-    written in, and then all of it would have to be read again. So a prompt's ids are taken from
-    here as far as they spell the same.
+    written in, or without special tokens that it had, which give no text. Then all of it would
+    have to be read again. So a prompt's ids are taken from here as far as they spell the same.
     """
 
     ids: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
     """After how many ids an answer ends."""
+    silent: frozenset[int] = frozenset()
+    """The places of special tokens in answers."""
 
     def onto(self, ids: Sequence[int], spell: Callable[[Sequence[int]], str]) -> tuple[int, ...]:
         """`ids` of a prompt, in the tokens that are known as far as they go.
@@ -96,16 +99,19 @@ class Lineage:
         """
         alike = _alike(self.ids, ids)
         for end in reversed([end for end in self.ends if end > alike]):
-            rest = _after(ids, alike, spell(self.ids[:end]), spell)
+            heard = [id for place, id in enumerate(self.ids[:end]) if place not in self.silent]
+            rest = _after(ids, alike, spell(heard), spell)
             if rest is not None:
                 return (*self.ids[:end], *rest)
         return tuple(ids)
 
-    def grow(self, prompt: Sequence[int], answer: Sequence[int]) -> None:
+    def grow(self, prompt: Sequence[int], answer: Sequence[int], special: AbstractSet[int]) -> None:
         """The model has read `prompt` and written `answer`."""
         alike = _alike(self.ids, prompt)
         self.ids = (*prompt, *answer)
         self.ends = (*(end for end in self.ends if end <= alike), len(self.ids))
+        new = [place for place, id in enumerate(answer, len(prompt)) if id in special]
+        self.silent = frozenset([*(place for place in self.silent if place < alike), *new])
 
 
 def _alike(some: Sequence[int], others: Sequence[int]) -> int:
@@ -126,11 +132,9 @@ def _after(
             low = middle + 1
         else:
             high = middle
-    while low <= len(ids):
-        spelled = spell(ids[:low])
-        if spelled == text:
-            return ids[low:]
-        if len(spelled) > len(text):
-            break
-        low += 1  # so far it ended within a character
-    return None
+    found = None
+    while low <= len(ids) and len(spelled := spell(ids[:low])) <= len(text):
+        # The last one: before, it may end within a character, which looks like U+FFFD.
+        found = low if spelled == text else found
+        low += 1
+    return None if found is None else ids[found:]
