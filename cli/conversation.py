@@ -233,7 +233,7 @@ class Conversation:
         timings, terminal = generation.timings, self.terminal
         reused = f", {timings.reused_tokens or 0:,} reused"
         terminal.detail(
-            f"{timings.prompt_tokens:,} tokens read{reused}, {len(heard.ids):,} written, "
+            f"prompt: {timings.prompt_tokens:,} read{reused}; answer: {len(heard.ids):,} tokens, "
             f"finish: {heard.finish}"
         )
         if self.settings.turn.timings.value:

@@ -48,9 +48,10 @@ def chat(
     guess: GuessSettings,
     talk: TalkOptions,
 ) -> int:
-    """Talk with a model; `/help` lists what else can be entered.
+    """Talk with a model, at a terminal or from a pipe.
 
-    Without a terminal each line of stdin is a message. Only answers go to stdout.
+    `/help` lists what can be entered besides messages. Without a terminal each line of stdin is one.
+    Only answers go to stdout.
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     at_terminal = stdin_kind() == "terminal"
