@@ -209,7 +209,7 @@ class Conversation:
         finally:
             generation.close()
         if heard.finish == "cut":
-            heard.take("".join(generation.rest().values()))
+            heard.take("".join(text for text, _ in generation.rest().values()))
         if not heard.ids:
             return None
         special = self.tokenizer.special_ids

@@ -50,8 +50,8 @@ def chat(
 ) -> int:
     """Talk with a model, at a terminal or from a pipe.
 
-    `/help` lists what can be entered besides messages. Without a terminal each line of stdin is one.
-    Only answers go to stdout.
+    `/help` lists what can be entered besides messages. Without a terminal, each line of stdin is a
+    message. Only answers go to stdout.
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     at_terminal = stdin_kind() == "terminal"
