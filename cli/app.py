@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from .completion import OPTIONS, VARIABLE, completion_script, tidy_words
+from .configured import add_variables, configured
 from .exits import Exit, explain_failure
 from .signals import arrived
 from .terminal import ColourChoice, Terminal
@@ -147,8 +148,13 @@ def load_command(name: str) -> Any:
     module = COMMANDS[name].load()
     alone = typer.Typer(add_completion=False, **_OPTIONS)
     function = getattr(module, name.replace("-", "_"))
-    alone.command(name, epilog=getattr(module, "EPILOG", None))(function)
-    return typer.main.get_command(alone)
+    plain = not getattr(function, "unfolded", False)
+    whole = configured(name, function) if plain else function
+    alone.command(name, epilog=getattr(module, "EPILOG", None))(whole)
+    command = typer.main.get_command(alone)
+    if plain:
+        add_variables(name, command)
+    return command
 
 
 def _unloaded() -> None:
@@ -240,7 +246,7 @@ def _colour_asked(arguments: list[str]) -> ColourChoice:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()).rstrip(".")
+    line = " ".join(text.split()).rstrip(".").replace(": Value error, ", ": ")
     return line[:1].lower() + line[1:]
 
 

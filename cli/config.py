@@ -10,8 +10,14 @@ from typing import Any, cast
 
 from .. import UsageError
 
-TABLES = ("generate", "chat", "bench")
-"""The commands that take their settings from the config file too."""
+TABLES = (
+    *("generate", "chat", "batch", "bench", "score", "evaluate", "explain", "scaling"),
+    *("tokenize", "detokenize", "count", "inspect", "compare", "doctor", "quantize"),
+    *("train-tokenizer", "models"),
+)
+"""The commands, each of which may have a table."""
+SHARED = ("model", "offline", "device", "dtype", "threads", "ctx_size")
+"""Keys that may stand above all tables, for every command that knows them."""
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
@@ -22,26 +28,44 @@ def default_path(environ: Mapping[str, str]) -> Path:
     return home / "lmtool" / "config.toml"
 
 
-def read_config(path: Path, table: str, known: tuple[str, ...]) -> dict[str, object]:
-    """The table `table` of the file at `path`, `-` in keys made `_`; empty if it has none.
+def read_config(path: Path, command: str, known: tuple[str, ...]) -> dict[str, object]:
+    """What the file at `path` sets for a command, `-` in keys made `_`; its table comes first.
 
     Raises `UsageError` for a file that can't be read or isn't TOML, and for a key not in `known`.
     """
     document = _parse(path)
-    for name in document:
-        if name not in TABLES or not isinstance(document[name], dict):
+    tables = {name.replace("_", "-"): entry for name, entry in document.items()}
+    found: dict[str, object] = {}
+    for name, entry in tables.items():
+        key = name.replace("-", "_")
+        if isinstance(entry, dict) and name in TABLES:
+            continue
+        if isinstance(entry, dict):
+            hint = _nearest(name, TABLES) or f"it may have [{'], ['.join(TABLES)}]"
+            raise UsageError(f"unknown table `{name}` in {path}", hint)
+        if key not in SHARED:
+            hint = _nearest(key, SHARED) or f"put it under a command's table, as in [{command}]"
+            raise UsageError(f"unknown key `{key}` above the tables of {path}", hint)
+        if key in known:
+            found[key] = entry
+    entries = cast("dict[str, object]", tables.get(command.replace("_", "-"), {}))
+    for name, entry in entries.items():
+        key = name.replace("-", "_")
+        if key not in known:
+            listed = f"`lmtool {command} --help` lists the settings; their long names are the keys"
             raise UsageError(
-                f"unknown table `{name}` in {path}", hint=f"it may have [{'], ['.join(TABLES)}]"
+                f"unknown key `{key}` in [{command}] of {path}", _nearest(key, known) or listed
             )
-    entries = cast("dict[str, object]", document.get(table, {}))
-    found = {name.replace("-", "_"): value for name, value in entries.items()}
-    for name in found:
-        if name not in known:
-            raise UsageError(
-                f"unknown key `{name}` in [{table}] of {path}",
-                hint=f"`lmtool {table} --help` lists the settings; their long names are the keys",
-            )
+        found[key] = entry
     return found
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """A hint that names what is nearly spelled so, if anything is."""
+    from difflib import get_close_matches  # slow to import, and seldom needed
+
+    near = get_close_matches(name, known, 1)
+    return f"did you mean `{near[0]}`?" if near else None
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def unfold(command: Callable[..., int]) -> Callable[..., int]:
     parameters = [parameter for group in groups.values() for parameter in _parameters(group)]
     cast("Any", flat).__signature__ = inspect.Signature(parameters)
     flat.__annotations__ = {}  # what Typer reads is in the signature
+    cast("Any", flat).unfolded = True
     flat.__name__, flat.__doc__ = command.__name__, command.__doc__
     return flat
 

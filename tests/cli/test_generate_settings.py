@@ -135,9 +135,9 @@ def test_config_file_has_a_place_of_its_own(generate: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[generate]\ntempp = 1\n", ["unknown key `tempp` in [generate]"]),
-        ("[chit]\n", ["unknown table `chit`"]),
-        ("temp = 1\n", ["unknown table `temp`", "[generate]"]),
+        ("[generate]\ntempp = 1\n", ["unknown key `tempp` in [generate]", "did you mean `temp`?"]),
+        ("[chit]\n", ["unknown table `chit`", "did you mean `chat`?"]),
+        ("temp = 1\n", ["unknown key `temp` above the tables", "[generate]"]),
         ("[generate]\ntemp = -1\n", ["`temp` in", "must be a number, 0 or more, not `-1`"]),
         ('[generate]\ntemp = "hot"\n', ["`temp` in", "not `hot`"]),
         ("[generate]\ntop_k = 1.5\n", ["`top_k` in", "whole number"]),
