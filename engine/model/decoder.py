@@ -50,7 +50,9 @@ class Decoder:
         names, taken = (["embed.weight"], self.embed) if spec.tied else (["head.weight"], None)
         self.head = source.matrix(names, [spec.vocab], width, taken)
         self.head_bias = source.take("head.bias", spec.vocab) if spec.head_bias else None
-        self.rotaries = {rope: Rotary(rope, self.device) for rope in spec.ropes()}
+        # A decoder of shapes alone turns nothing; to reckon without numbers torch imports much.
+        ropes = () if self.embed.is_meta else spec.ropes()
+        self.rotaries = {rope: Rotary(rope, self.device) for rope in ropes}
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """Logits after each wanted token, float32 [O, V]; the step's keys and values are cached."""

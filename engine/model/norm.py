@@ -23,6 +23,9 @@ class Norm:
         self.spec = spec
         self.weight = source.take(f"{name}.weight", *shape) if spec.weight else None
         self.bias = source.take(f"{name}.bias", *shape) if spec.bias else None
+        self._sized: Tensor | None = None
+        if self.weight is not None and self.weight.is_meta:
+            return  # shapes alone, for whose arithmetic torch would import seconds' worth of Python
         if spec.offset and self.weight is not None:
             # The references add it in float32 to RMS weights, in the model's dtype to the others.
             weight = self.weight.float() if spec.kind == "rms" else self.weight
@@ -31,7 +34,8 @@ class Norm:
         # 1 / sqrt(mean(x * x) + eps) is size / hypot(|x|, least): half as many calls.
         self._least = torch.tensor(math.sqrt(shape[-1] * spec.eps), device=device)
         self._size = torch.tensor(math.sqrt(shape[-1]), device=device)
-        self._sized = None if self.weight is None else self.weight * self._size
+        if self.weight is not None:
+            self._sized = self.weight * self._size
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width], in x's dtype.

@@ -64,6 +64,8 @@ class Adapted:
     def apply(self, ours: str, weight: Tensor) -> Tensor:
         """One of our weights as the adapters change it, float32; the given one stays as it is.
 
+        Of a weight without numbers only shapes are checked: torch's arithmetic on such would first
+        import seconds' worth of Python.
         Raises `ModelError` for what doesn't fit, and for numbers that aren't finite.
         """
         changed = weight.float()
@@ -72,7 +74,7 @@ class Adapted:
             changed = self._replaced(name, changed, shared_only)
             if not shared_only:
                 changed = self._added(name, changed)
-        if changed.device.type != "meta" and not bool(changed.isfinite().all()):
+        if not changed.is_meta and not bool(changed.isfinite().all()):
             raise self._not_finite(ours)
         return changed
 
@@ -130,7 +132,7 @@ class Adapted:
                 f"but the model has only {weight.shape[0]:,}",
                 hint=_made_for(adapter),
             )
-        if weight.device.type == "meta":
+        if weight.is_meta:
             return weight
         return weight.index_copy(0, torch.tensor(ids, device=weight.device), rows.float())
 
@@ -146,7 +148,7 @@ class Adapted:
                 bias = bias if found.cut is None else found.cut([bias])
                 if bias.shape != weight.shape:
                     raise self._misfit(adapter, own[1], list(weight.shape))
-                weight = weight + scale * bias
+                weight = weight if weight.is_meta else weight + scale * bias
             key, several = adapter.factors_of(theirs)
             several = [factors for factors in several if factors.names]
             if not several or weight.dim() != 2:
@@ -186,7 +188,7 @@ class Adapted:
             raise misfit or self._factors_misfit(adapter, several[0], weight)
         adapter.taken.update(fitting.names)
         scale = adapter.config.scaling(key) * adapter.scale
-        changed = torch.addmm(weight, up, down, alpha=scale)
+        changed = weight if weight.is_meta else torch.addmm(weight, up, down, alpha=scale)
         if fitting.magnitude is None:
             return changed
         return self._turned(adapter, found, fitting.magnitude, fitting.embedding, changed)
@@ -199,9 +201,12 @@ class Adapted:
         if not embedding and found.cut is not None:
             magnitude = found.cut([magnitude])
         across = 0 if embedding else 1  # an embedding's rows are its inputs
+        wanted = weight.shape[1 - across : 2 - across]
+        if magnitude.shape != wanted:
+            raise self._misfit(adapter, name, list(wanted))
+        if weight.is_meta:
+            return weight
         norms = weight.square().sum(across).sqrt()
-        if magnitude.shape != norms.shape:
-            raise self._misfit(adapter, name, list(norms.shape))
         return weight.mul_((magnitude / norms).unsqueeze(across))
 
     def _pair(self, adapter: Adapter, factors: Factors, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,7 +314,7 @@ class Adapted:
             )
         if taken:
             adapter.taken.add(name)
-        if like.device.type == "meta":
+        if like.is_meta:
             return torch.empty(entry.shape, dtype=dtype, device="meta")
         return mapped(adapter.shard, entry, dtype).to(like.device)
 

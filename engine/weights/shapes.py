@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import ModelError
+from ..matrix import Matrix, SideBySide
 from ..model.decoder import Decoder
 from .adapted import Adapted
 from .adapter import Lora, open_adapter
@@ -44,6 +45,19 @@ class ShapeReader(WeightReader):
         except ModelError as fault:
             self.faults.append(fault)
             return torch.empty(shape, device="meta", dtype=dtype), []
+
+    def matrix(
+        self,
+        names: Sequence[str],
+        outputs: Sequence[int],
+        inputs: int,
+        taken: Tensor | None = None,
+    ) -> Matrix:
+        """See `Source`. Nothing is joined: torch would import much to do it without numbers."""
+        if len(names) == 1:
+            return super().matrix(names, outputs, inputs, taken)
+        rows = zip(names, outputs, strict=True)
+        return SideBySide([self.matrix([name], [width], inputs) for name, width in rows], outputs)
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor of the stored shape; its bytes aren't touched."""
