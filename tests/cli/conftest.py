@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,11 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """What was printed, which the schema in docs allows if it tells of texts."""
+        found = json.loads(self.out)
+        if "finish_reason" in (found[0] if isinstance(found, list) else found):
+            answer_schema().validate(found)
+        return found
 
     def fails(self, code: int, *parts: str) -> None:
         """It ended with `code`, with one line on stderr that has `parts`, and nothing else."""
@@ -63,6 +67,16 @@ def stdin_holding(data: bytes) -> Iterator[None]:
         finally:
             os.dup2(kept, 0)
             os.close(kept)
+
+
+@cache
+def answer_schema() -> Any:
+    """What validates JSON by docs/generate.schema.json."""
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads((TESTS.parent / "docs" / "generate.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
 
 
 Run = Callable[..., Ran]

@@ -117,7 +117,7 @@ class ScriptedSession:
 
         if not ids:
             raise InputError("the prompt is empty")
-        return fit(len(ids), self.context, max_new, overflow, ids[0] == 1)
+        return fit(len(ids), self.context, max_new, overflow, int(ids[0] == 1))
 
     def speculate(self, lookup: int, draft: Any) -> None:
         assert draft is None
