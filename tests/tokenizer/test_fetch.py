@@ -311,6 +311,18 @@ def test_a_repository_without_a_tokenizer_has_none_to_fetch(hub: LoopbackHub) ->
     assert hub.fetched() == []
 
 
+def test_an_adapter_is_its_config_and_its_tensors(hub: LoopbackHub) -> None:
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    others = {"adapter_model.bin": b"never", "tokenizer.json": b"never", "optimizer.pt": b"never"}
+    hub.repositories["org/lora"] = files | others
+    folder = locate("org/lora", wanted=Wanted.ADAPTER)
+    assert contents(folder) == files
+    assert locate("org/lora", offline=True, wanted=Wanted.ADAPTER) == folder
+    hub.repositories["org/pickled"] = {"adapter_config.json": b"{}", "adapter_model.bin": b"never"}
+    with pytest.raises(ModelError, match=r"no adapter .*: it has no adapter_model\.safetensors"):
+        locate("org/pickled", wanted=Wanted.ADAPTER)
+
+
 def test_a_token_opens_what_is_gated(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.gated, hub.token = {"org/one"}, "secret"
     monkeypatch.setenv("HF_TOKEN", "secret")
