@@ -205,6 +205,9 @@ class SamplingSettings:
             values = {getattr(one, needed).value for one in (self, completed)}
             if getattr(self, name).source == "command line" and values == {off}:
                 idle.append(f"{declared[name].flag} has no effect without {declared[needed].flag}")
+        threshold = self.xtc_threshold
+        if completed.xtc_probability.value and threshold.value > 0.5:
+            idle.append(f"--xtc-threshold {threshold.value:g} turns XTC off: take 0.5 or less")
         return idle
 
     def for_engine(self, session: Session, escape: bool = False) -> Sampling:

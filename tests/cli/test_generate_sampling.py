@@ -214,6 +214,14 @@ def test_what_does_nothing_alone_is_warned_of(generate: Run, idle: str, needed: 
     assert generate(*common, needed, "0.9").err == ""
 
 
+def test_a_threshold_that_turns_xtc_off_is_warned_of(generate: Run) -> None:
+    common = ("x", "--temp", "1", "--seed", "1", "--xtc-probability", "1", "--xtc-threshold")
+    assert generate(*common, "0.7").err == (
+        "warning: --xtc-threshold 0.7 turns XTC off: take 0.5 or less\n"
+    )
+    assert generate(*common, "0.5").err == ""
+
+
 PENALIZED = {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3}
 
 
