@@ -83,6 +83,8 @@ def tell_timings(terminal: Terminal, timings: Timings) -> None:
     for name, count, seconds, rate in parts:
         speed = "" if rate is None else f", {rate:.1f} tokens/s"
         terminal.note(f"{name}: {count} tokens in {seconds:.2f} s{speed}")
+    if timings.reused_tokens is not None:
+        terminal.note(f"reused: {timings.reused_tokens} tokens of the prompt")
     if timings.guessed is not None:
         terminal.note(f"guessed ahead: {timings.guessed} tokens, {timings.right} of them right")
     if timings.first_token_s is not None:

@@ -15,6 +15,11 @@ from .spec import DynamicScaling, LongScaling, ModelSpec
 FEWEST = 1024
 """Tokens that a kept cache has room for at first; it grows by doubling."""
 
+STRIDES = ((512, 32), (2048, 128))
+"""Up to a position, the tokens of a step where steps end at borders; `LAST` beyond."""
+
+LAST = 512
+
 Maker = Callable[[int, int], StaticCache]
 """A fresh cache of so many rows, for texts of so many tokens."""
 
@@ -97,7 +102,8 @@ class KeptCache:
         if cache is not self._cache:
             if count:
                 assert self._cache is not None
-                cache.hold(0, self._cache.held(0, self._cache.reached(0)), self._cache.reached(0))
+                reached = self._cache.reached(0)
+                cache.hold(0, self._cache.held(0, reached), reached, count)
         elif count == 0:
             cache.begin_anew(0)
         text.cached = count
@@ -112,7 +118,7 @@ class KeptCache:
             return
         length = len(text.request.ids)
         own = self._room(length)
-        own.hold(0, cache.held(text.row, length), length)
+        own.hold(0, cache.held(text.row, length), length, length)
         self._ids, self._extent = text.request.ids, length
 
     def end(self, text: Sequence) -> None:
@@ -129,7 +135,7 @@ class KeptCache:
             grown = self._make(1, 1 << (max(longest, FEWEST) - 1).bit_length())
             if self._cache is not None:
                 reached = self._cache.reached(0)
-                grown.hold(0, self._cache.held(0, reached), reached)
+                grown.hold(0, self._cache.held(0, reached), reached, reached)
             self._cache = grown
         return self._cache
 
@@ -141,6 +147,24 @@ class KeptCache:
         count = alike(self._ids, ids, self._spec, self._extent, len(ids))
         count = min(count, len(ids) - 1)
         return count if self._cache.goes_on_at(0, count) else 0
+
+
+def next_border(position: int) -> int:
+    """Where a step has to end that begins at `position`, so that any prompt has the same steps.
+
+    Only its last step is a prompt's own. Products of other shapes may be rounded otherwise: what a
+    step has computed is what it would compute in another prompt if it begins and ends alike.
+    """
+    return (position // _stride(position) + 1) * _stride(position)
+
+
+def last_border(position: int) -> int:
+    """The last border up to `position`."""
+    return position // _stride(position) * _stride(position)
+
+
+def _stride(position: int) -> int:
+    return next((stride for end, stride in STRIDES if position < end), LAST)
 
 
 def alike(cached: Ids[int], ids: Ids[int], spec: ModelSpec, extent: int, length: int) -> int:

@@ -140,7 +140,7 @@ class Loop:
     def _run(self, parts: Many[Part], cache: StaticCache) -> Tensor:
         """The wanted logits of one step, [O, V], and they are numbers."""
         if not parts:
-            return torch.empty(0)
+            return torch.empty(0, device=self._device)
         for part in parts:
             cache.reserve(part.sequence.row, part.end)
         pieces = [piece for part in parts for piece in part.pieces(self._apart)]
@@ -191,7 +191,9 @@ class Loop:
         if sequence.request.prompt_logprobs:
             self._score(part, logits)
         if part.completes and self._kept is not None:
+            began = perf_counter()
             self._kept.read(sequence, cache, logits[-1:])
+            self._timings.decode_s -= perf_counter() - began  # which goes on counting
         if part.completes and sequence.request.max_new == 0:
             sequence.finish = "length"
         elif part.completes:

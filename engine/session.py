@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .. import InputError, ModelError, UsageError
+from ..tokenizer.files import replacing
 from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
@@ -21,6 +22,7 @@ from .loop import CHUNK, Loop
 from .machine import peak_memory
 from .matrix import Placement
 from .model.decoder import Decoder
+from .prompt_cache import Key, PromptCache
 from .quant.kinds import Quant
 from .request import PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
@@ -29,6 +31,7 @@ from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Wa
 from .voice import Voice
 from .weights.adapter import Lora
 from .weights.checkpoint import Checkpoint, open_checkpoint
+from .weights.fingerprint import fingerprint
 from .weights.load import load_decoder
 from .weights.shapes import adapt
 
@@ -108,6 +111,7 @@ class Session:
         self.card = card
         self.spec = checkpoint.spec
         self.adapters = ""
+        self._checkpoint = checkpoint
         self._decoder = decoder
         self._runner: Runner = decoder
         self._kv_dtype: torch.dtype | None = None
@@ -235,6 +239,23 @@ class Session:
         What `kept` has cached of the prompt isn't read again, and it keeps this text for the next.
         """
         return self._start([request], kept)
+
+    def prompt_cache(self, path: Path, read_only: bool = False) -> PromptCache:
+        """What the file at `path` keeps of a prompt, to generate with; it may not be there yet.
+
+        A generation keeps its own prompt there instead, unless `read_only`. Raises `ModelError`
+        for a file that is damaged, isn't a prompt cache, or is another model's.
+        """
+        key = Key(
+            model=fingerprint(self._checkpoint),
+            adapters=self.adapters,
+            dtype=self.card.dtype,
+            kv_dtype=str(self._kv_dtype or self._decoder.dtype).removeprefix("torch."),
+            quant=self.card.quant or "none",
+            device=self._decoder.device.type,
+        )
+        write = None if read_only else replacing
+        return PromptCache(path, self.card.name, key, self.spec, write)
 
     def generate_many(self, requests: Sequence[Request]) -> Generation:
         """Start on several requests, which run side by side as far as there is room.

@@ -33,7 +33,7 @@ LAYERS = (
     ("model", "sampling", "sequence"),
     ("parallel", "runner", "scheduler", "kept"),
     ("weights", "speculate"),
-    ("loop",),
+    ("loop", "prompt_cache"),
     ("voice",),
     ("session",),
     ("score", "lens", "cost", "bench", "facts", "examine"),

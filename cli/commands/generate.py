@@ -34,6 +34,7 @@ from ..option_groups import (
 )
 from ..options import open_terminal
 from ..prompt import PendingPrompt, argument_text, open_prompt
+from ..prompt_cache_options import PromptCacheSettings, tell_prompt_cache
 from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
 from ..shown_prompt import show_prompt
@@ -74,6 +75,7 @@ class Job:
     guess: GuessSettings
     constraints: ConstraintSettings
     chat: ChatOptions
+    cache: PromptCacheSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -94,6 +96,7 @@ def generate(
     constraints: ConstraintSettings,
     output: OutputOptions,
     guess: GuessSettings,
+    cache: PromptCacheSettings,
     talk: TalkOptions,
 ) -> int:
     """Continue a prompt with a language model.
@@ -102,8 +105,9 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache)
     chat.check(prompt)
+    cache.check()
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
@@ -119,7 +123,8 @@ def generate(
         request = _request(session, job, chosen, stop_texts, asked.ids)
         if coloured := _coloured(job, terminal):
             request = replace(request, traced=True, logprobs=request.logprobs or 0)
-        generation = session.generate(replace(request, grammar=grammar))
+        kept = cache.open(session)
+        generation = session.generate(replace(request, grammar=grammar), kept)
         describe = _describer(session, job, chosen, asked, generation)
         tell_settings(terminal, describe)
         if request.sampling.logit_bias:
@@ -139,6 +144,8 @@ def generate(
             tell_logprobs(terminal, describe, answers)
         if grammar is not None:
             tell_cut(terminal, grammar, answers)
+        if kept is not None:
+            tell_prompt_cache(terminal, kept, len(asked.ids))
         tell_outcome(terminal, describe, answers)
         if output.timings.value:
             tell_timings(terminal, generation.timings)
@@ -178,7 +185,7 @@ def _describer(
         card=session.card,
         settings=listed(
             *(job.model, job.guess, job.prompt, job.chat, chosen),
-            *(job.stops, job.constraints, job.output),
+            *(job.stops, job.constraints, job.output, job.cache),
         ),
         has_text=session.tokenizer is not None,
         token_text=session.tokenizer.token_text if session.tokenizer else _no_text,

@@ -61,6 +61,7 @@ class StaticCache:
         device: torch.device,
     ) -> None:
         self.dtype = dtype
+        self.device = device
         self.context = context
         self._slack = slack
         self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
@@ -172,17 +173,20 @@ class StaticCache:
             for layer in self._layers
         ]
 
-    def hold(self, row: int, held: Many[Many[Tensor]], reached: int) -> None:
-        """Make `held` a row's own: what a row of another cache, with the same slack, held.
+    def hold(self, row: int, held: Many[Many[Tensor]], reached: int, length: int) -> None:
+        """Make what a row of another cache held of its first `length` tokens a row's own.
 
-        `reached` is how many tokens that row had. Where a ring is smaller than it was there, this
-        cache is too small for a text that goes around it.
+        `reached` is how many tokens that row has had, and its cache had the same slack. Rings may
+        be smaller here, where they are of a length that no text will come to.
         """
+        whole = True
         for layer, tensors in zip(self._layers, held, strict=True):
             for kept, x in zip(layer.tensors, tensors, strict=True):
-                slots = min(x.shape[1], layer.slots)
+                around = x.shape[1] < reached
+                slots = min(x.shape[1] if around else length, layer.slots)
                 kept[row, :, :slots] = x[:, :slots]
-        self._reached[row] = reached
+                whole = whole and not around
+        self._reached[row] = length if whole else reached
 
     def reached(self, row: int) -> int:
         """Tokens that a row has had, at its longest."""
@@ -197,6 +201,17 @@ class StaticCache:
 def slots_of(mixer: Mixer, context: int, slack: int) -> int:
     """How many slots a layer has for texts of up to `context` tokens."""
     return context if mixer.window is None else min(context, mixer.window + slack)
+
+
+def held_shapes(
+    spec: ModelSpec, length: int, slack: int, dtype: torch.dtype
+) -> list[list[tuple[tuple[int, ...], torch.dtype]]]:
+    """Shapes and dtypes of what `StaticCache.held` gives for `length` tokens."""
+    mixers = (layer.mixer for layer in spec.layers)
+    return [
+        [(shape[1:], kind) for shape, kind in _shapes(one, 1, slots_of(one, length, slack), dtype)]
+        for one in mixers
+    ]
 
 
 def slot_bytes(mixer: Mixer, dtype: torch.dtype) -> int:

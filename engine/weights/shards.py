@@ -24,6 +24,7 @@ WIDTHS = {
 # fmt: on
 """Bytes an element of every dtype the format knows. Which of them are weights is seen later."""
 
+METADATA = "__metadata__"
 LARGEST_HEADER = 100_000_000
 LFS_POINTER = b"version https://git-lfs"
 
@@ -40,10 +41,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Shard:
-    """One safetensors file whose header has been checked; its bytes are mapped when asked for."""
+    """One safetensors file whose header has been checked; its bytes are mapped when asked for.
+
+    `metadata` is what its writer says of it, unchecked.
+    """
 
     path: Path
     entries: dict[str, Entry]
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
     _maps: list[mmap.mmap] = field(default_factory=list[mmap.mmap], repr=False)
 
     def bytes_of_file(self) -> mmap.mmap:
@@ -87,18 +92,28 @@ def open_shard(path: Path) -> Shard:
             header = file.read(length)
     except OSError as error:
         raise ModelError(f"cannot read `{path}`: {error.strerror or error}") from error
-    return Shard(path, _entries(path, header, 8 + length, size))
+    rows = _parsed(path, header)
+    return Shard(path, _entries(path, rows, 8 + length, size), _metadata(rows))
 
 
-def _entries(path: Path, header: bytes, data: int, size: int) -> dict[str, Entry]:
+def _parsed(path: Path, header: bytes) -> dict[str, Any]:
     try:
         parsed: Any = json.loads(header)
     except (ValueError, RecursionError) as error:
         raise _untrue(path, f"its header is not JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise _untrue(path, "its header is not a JSON object")
-    rows = cast("dict[str, Any]", parsed)
-    entries = {n: _entry(path, n, row, data) for n, row in rows.items() if n != "__metadata__"}
+    return cast("dict[str, Any]", parsed)
+
+
+def _metadata(rows: dict[str, Any]) -> dict[str, str]:
+    found = rows.get(METADATA)
+    pairs = cast("dict[str, Any]", found).items() if isinstance(found, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}
+
+
+def _entries(path: Path, rows: dict[str, Any], data: int, size: int) -> dict[str, Entry]:
+    entries = {n: _entry(path, n, row, data) for n, row in rows.items() if n != METADATA}
     expected = data
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != expected:

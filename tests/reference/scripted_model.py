@@ -123,9 +123,10 @@ class ScriptedSession:
         assert draft is None
         self.lookup = lookup
 
-    def generate(self, request: Any) -> Any:
+    def generate(self, request: Any, kept: Any = None) -> Any:
         from lmtool.engine.request import PromptToken, Timings
 
+        assert kept is None
         self.request = request
         timings = Timings(load_s=0.5, prompt_tokens=len(request.ids), prefill_s=0.25)
         prompt: list[PromptToken] = []
