@@ -50,7 +50,7 @@ class PromptCacheSettings:
         name, reads = self.prompt_cache.value, self.prompt_cache_ro.value
         try:
             fault = _fault(Path(name), reads)
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a null byte
             fault = getattr(error, "strerror", None) or str(error)
         if fault:
             verb = "read" if reads else "write"
