@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .. import ModelError, __version__
 from .cache.static import StaticCache, held_shapes
+from .device import to_host
 from .kept import Maker, alike, last_border, next_border
 from .loop import CHUNK
 from .sequence import Sequence
@@ -207,7 +208,7 @@ def _open(path: Path, model: str, key: Key, spec: ModelSpec) -> _Stored:
         raise ModelError(f"`{path}` is damaged: {error}", hint) from None
     if f"{checksum:08x}" != shard.metadata.get("crc32"):
         raise ModelError(f"`{path}` is damaged: its bytes are not those that were written", hint)
-    ids = mapped(shard, shard.entries[IDS], torch.int64).tolist()
+    ids = to_host(mapped(shard, shard.entries[IDS], torch.int64))
     if (
         LOGITS in dtypes
         and not mapped(shard, shard.entries[LOGITS], torch.float32).sum().isfinite()
