@@ -38,8 +38,11 @@ class PromptCacheSettings:
         help="Reuse what is in the --prompt-cache file, and leave it as it is.",
     )
 
-    def check(self) -> None:
-        """Say now what would go wrong after the model is loaded. Raises `LmtoolError`."""
+    def check(self, output: Path | None) -> None:
+        """Say now what would go wrong after the model is loaded. Raises `LmtoolError`.
+
+        `output` is where the text goes, None for stdout.
+        """
         if self.prompt_cache.value is None:
             if self.prompt_cache_ro.source == "command line" and self.prompt_cache_ro.value:
                 raise UsageError(
@@ -50,6 +53,8 @@ class PromptCacheSettings:
         name, reads = self.prompt_cache.value, self.prompt_cache_ro.value
         try:
             fault = _fault(Path(name), reads)
+            if output is not None and output.resolve() == Path(name).resolve():
+                raise UsageError(f"`{name}` can't be both --output and --prompt-cache")
         except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a null byte
             fault = getattr(error, "strerror", None) or str(error)
         if fault:

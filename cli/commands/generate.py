@@ -107,7 +107,7 @@ def generate(
     output = _with_json(output)
     job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache)
     chat.check(prompt)
-    cache.check()
+    cache.check(output.output)
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:

@@ -115,6 +115,8 @@ def test_what_can_not_be_a_cache_is_seen_before_the_model_is(generate: Run, fold
         assert ran.request is None
     generate("Once", "--prompt-cache", "none", "--prompt-cache-ro").fails(1, "no such file")
     generate("Once", "--prompt-cache-ro").fails(2, "--prompt-cache FILE --prompt-cache-ro")
+    ran = generate("Once", "--prompt-cache", "c", "-o", "./c")
+    ran.fails(2, "`c` can't be both --output and --prompt-cache")
     assert sorted(path.name for path in folder.iterdir()) == ["d", "fifo", "loop"]
 
 
