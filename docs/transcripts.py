@@ -81,6 +81,7 @@ def fill_workplace(folder: Path) -> dict[str, str]:
         "PATH": f"{command.parent}{os.pathsep}{environ['PATH']}",
         "XDG_CONFIG_HOME": str(hidden),
         "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(hidden / "huggingface"),
         "TERM": "dumb",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",

@@ -11,7 +11,14 @@ import pytest
 from lmtool.cli.app import COMMANDS, run
 
 RunLmtool = Callable[..., "subprocess.CompletedProcess[bytes]"]
-HEAVY = ("torch", "tokenizers", "huggingface_hub", "numpy", "lmtool.engine", "lmtool.tokenizer")
+HEAVY = (
+    "torch",
+    "tokenizers",
+    "huggingface_hub",
+    "numpy",
+    "lmtool.engine.session",
+    "lmtool.tokenizer",
+)
 
 
 def imported_by(lmtool_environ: dict[str, str], *arguments: str) -> set[str]:

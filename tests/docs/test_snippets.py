@@ -55,6 +55,12 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_the_list_of_pages_has_every_page() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text("utf-8"))
+    there = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert sorted(listed) == sorted(there)
+
+
 def test_readme_names_the_families_that_run() -> None:
     from lmtool.engine.families.table import FAMILIES
 
