@@ -28,6 +28,8 @@ class TokenizerFiles:
     """Jinja sources by name; one that has none is called "default"."""
     path: Path
     """The tokenizer.json."""
+    ends: tuple[str, ...] = ()
+    """What either of those files calls the token that ends a text."""
 
 
 def read_files(path: Path) -> TokenizerFiles:
@@ -39,9 +41,12 @@ def read_files(path: Path) -> TokenizerFiles:
     if not file.exists():
         raise _missing(path, file)
     folder = file.parent
-    config = _read_object(folder / "special_tokens_map.json")
-    config |= _read_object(folder / "tokenizer_config.json")
-    return TokenizerFiles(_read_pipeline(file), config, _chat_templates(folder, config), file)
+    sources = [
+        _read_object(folder / name) for name in ("special_tokens_map.json", "tokenizer_config.json")
+    ]
+    ends = tuple(end for one in sources if (end := token_named(one, "eos_token")) is not None)
+    config = sources[0] | sources[1]
+    return TokenizerFiles(_read_pipeline(file), config, _chat_templates(folder, config), file, ends)
 
 
 def token_named(config: dict[str, Any], role: str) -> str | None:

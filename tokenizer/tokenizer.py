@@ -39,6 +39,7 @@ class Tokenizer:
         self.chat_templates = files.chat_templates
         self.spelling = spelling_of(files.pipeline)
         self._config = files.config
+        self._ends = files.ends
         self._alphabet = gpt2_alphabet()
         self.cutter = Cutter(files.pipeline)
         self._bytes: dict[int, bytes] = {}
@@ -98,9 +99,9 @@ class Tokenizer:
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Tokens that end a text, as far as the tokenizer's own files say."""
-        id = self._id_of("eos_token")
-        return frozenset() if id is None else frozenset({id})
+        """Tokens that end a text, as far as the tokenizer's own files say: all of them joined."""
+        ids = (self.pipeline.token_to_id(token) for token in self._ends)
+        return frozenset(id for id in ids if id is not None)
 
     @cached_property
     def prefix(self) -> tuple[int, ...]:

@@ -51,10 +51,14 @@ class Checkpoint:
         return self
 
     def eos(self) -> frozenset[int]:
-        """The ids that end a text, by config.json and generation_config.json together."""
-        return frozenset(
-            id for source in (self.config, self.generation) for id in _ids(source, "eos_token_id")
-        )
+        """The ids that end a text, by config.json and generation_config.json together.
+
+        Where the first has a model of text among others, its own count too.
+        """
+        inner = self.config.get("text_config")
+        text = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+        sources = (self.config, text, self.generation)
+        return frozenset(id for source in sources for id in _ids(source, "eos_token_id"))
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

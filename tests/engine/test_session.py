@@ -15,6 +15,7 @@ from lmtool import InputError, ModelError, UsageError
 from lmtool.engine.loop import CHUNK, ROWS
 from lmtool.engine.request import Request, Sampling, Stop, Token
 from lmtool.engine.session import Session
+from lmtool.engine.weights.checkpoint import open_checkpoint
 from reference.random_checkpoints import Case, reference_logprobs
 from reference.small_tokenizers import byte_level
 
@@ -95,6 +96,15 @@ def test_what_a_session_knows(session: Session, folder: Path) -> None:
     assert (card.name, card.path) == (folder.name, str(folder))
     model = Case("x", "Llama", {"vocab_size": session.spec.vocab}).model()
     assert card.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_every_source_names_ends(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    config = checkpoint.config | {"text_config": {"eos_token_id": [8, 5]}}
+    assert replace(checkpoint, config=config).eos() == {5, 6, 7, 8, 999_999, -1}
+    bad = checkpoint.config | {"text_config": {"eos_token_id": "</s>"}}
+    with pytest.raises(ModelError, match="`eos_token_id` of the checkpoint is '</s>'"):
+        replace(checkpoint, config=bad).eos()
 
 
 def test_text_streams_whole_characters(session: Session, plain: list[Token]) -> None:

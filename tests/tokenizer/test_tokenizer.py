@@ -121,8 +121,11 @@ def test_roles_are_read_from_text_objects_and_the_special_tokens_map(tmp_path: P
     assert (ours.bos_id, ours.eos_ids) == (1, {2})
     assert ours.special_ids == {0, 1, 2}
     assert ours.name == tmp_path.name
-    nameless = save(tmp_path, byte_fallback(), eos_token="<gone>")
-    assert nameless.eos_ids == frozenset()
+    gone = save(tmp_path, byte_fallback(), eos_token="<gone>")
+    assert gone.eos_ids == {2}
+    assert save(tmp_path, byte_fallback(), eos_token="<unk>").eos_ids == {0, 2}
+    (tmp_path / "special_tokens_map.json").unlink()
+    assert save(tmp_path, byte_fallback(), eos_token="<gone>").eos_ids == frozenset()
 
 
 def test_a_chat_template_is_found_wherever_it_is_kept(tmp_path: Path) -> None:
