@@ -97,13 +97,6 @@ def completion_script(option: str, shell: str | None) -> str:
 
 
 def _shell_around() -> str | None:
-    """The shell that we were started from, else the one the user logs in with."""
-    by_login = Path(os.environ.get("SHELL", "")).name or None
-    try:
-        shellingham: Any = import_module("shellingham")  # Typer's own way, untyped
-    except ImportError:
-        return by_login
-    try:
-        return str(shellingham.detect_shell()[0])
-    except shellingham.ShellDetectionFailure:
-        return by_login
+    """The shell that we were started from as Typer finds it, else the one the user logs in with."""
+    detect: Any = getattr(import_module("typer.completion"), "_get_shell_name", lambda: None)
+    return detect() or Path(os.environ.get("SHELL", "")).name or None

@@ -24,7 +24,10 @@ class Cached:
     commit: str | None
     folder: Path
     size: int
-    """Bytes on the disk. Files that several snapshots share count in each."""
+    """Bytes on the disk, what came of files that aren't whole among them.
+
+    Files that several snapshots share count in each.
+    """
     used: float | None
     """When a file of it was last read or written, in seconds since 1970."""
     lacks: tuple[str, ...]
@@ -77,6 +80,9 @@ def _snapshots(name: str, folder: Path) -> Iterator[Cached]:
     for snapshot in _folders(folder / "snapshots"):
         revisions = names.get(snapshot.name, [])
         size, used = _measure(snapshot)
+        lacks = tuple(missing(snapshot, Wanted.MODEL))
+        if lacks:
+            size += sum(_size(part) for part in (folder / "blobs").glob("*.incomplete"))
         yield Cached(
             name,
             MAIN if MAIN in revisions else (revisions or [snapshot.name])[0],
@@ -84,7 +90,7 @@ def _snapshots(name: str, folder: Path) -> Iterator[Cached]:
             snapshot,
             size,
             used,
-            tuple(missing(snapshot, Wanted.MODEL)),
+            lacks,
             not missing(snapshot, Wanted.TOKENIZER),
         )
 
@@ -100,6 +106,13 @@ def _folders(above: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in os.scandir(above) if entry.is_dir())
     except OSError:
         return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _measure(folder: Path) -> tuple[int, float | None]:
