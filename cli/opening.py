@@ -11,6 +11,7 @@ from .signals import nothing_open
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from ..engine.kept import KeptCache
     from ..engine.session import Session
 
 
@@ -34,6 +35,13 @@ def open_session(model: ModelSettings, terminal: Terminal | None = None) -> Sess
         compiled=model.compile.value,
         loras=loras,
     )
+
+
+def open_kept() -> KeptCache:
+    """What keeps the keys and values of one generation for the next."""
+    from ..engine.kept import KeptCache
+
+    return KeptCache()
 
 
 def open_draft(

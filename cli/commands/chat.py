@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -14,7 +13,7 @@ from ..conversation import Conversation
 from ..entries import LineReader, Reader
 from ..live_settings import ChatSampling, ChatStops, LiveSettings, TalkFiles, TurnSettings
 from ..model_options import GuessSettings, ModelSettings
-from ..opening import open_draft, open_session
+from ..opening import open_draft, open_kept, open_session
 from ..option_groups import TalkOptions
 from ..options import open_terminal
 from ..prompt import argument_text
@@ -64,7 +63,7 @@ def chat(
     settings.check(session)
     conversation = _begin(session, template, settings, terminal)
     conversation.patient = at_terminal
-    reader = _reader(files, terminal) if at_terminal else LineReader(sys.stdin.buffer)
+    reader = _reader(files, terminal) if at_terminal else LineReader(_stdin())
     repl = Repl(conversation, reader, terminal, at_terminal)
     try:
         conversation.warn_of_idle()
@@ -81,8 +80,6 @@ def _begin(
     session: Session, template: TemplateOptions, settings: LiveSettings, terminal: Terminal
 ) -> Conversation:
     """A talk in which nothing is said yet. Raises `ModelError` without tokenizer or template."""
-    from ...engine.kept import KeptCache
-
     tokenizer = session.tokenizer
     if tokenizer is None:
         raise ModelError(
@@ -100,7 +97,7 @@ def _begin(
         opened,
         settings,
         terminal,
-        KeptCache(),
+        open_kept(),
         template.variables(),
         talk=Talk(system),
     )
@@ -110,7 +107,7 @@ def _reader(files: TalkFiles, terminal: Terminal) -> Reader:
     """What reads from the terminal: an editor, or plain lines where it can't move its cursor."""
     stream = _drawable(terminal)
     if stream is None or os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
-        return LineReader(sys.stdin.buffer, lambda goes_on: _ask_plainly(stream, goes_on))
+        return LineReader(_stdin(), lambda goes_on: _ask_plainly(stream, goes_on))
     from ..line_editor import LineEditor
     from ..line_history import history_path, open_history
 
@@ -123,6 +120,10 @@ def _reader(files: TalkFiles, terminal: Terminal) -> Reader:
             terminal.note(f"no history: cannot write `{history}`: {error.strerror or error}")
             history = None
     return LineEditor(stream, history)
+
+
+def _stdin() -> IO[bytes]:
+    return open(0, "rb", closefd=False)
 
 
 def _drawable(terminal: Terminal) -> IO[str] | None:

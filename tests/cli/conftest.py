@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from reference import chats
 from reference.scripted_model import Script, opener
 
 REAL = Script()
@@ -80,13 +81,14 @@ def answer_schema() -> Any:
 
 
 Run = Callable[..., Ran]
+Make = Callable[..., Path]
 
 
 @pytest.fixture
-def generate(
+def command(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
 ) -> Run:
-    """`generate("Once", "--temp", "1", script=Script(…), stdin=b"…", LMTOOL_TOP_K="5")`.
+    """`command("generate", "Once", "--temp", "1", script=Script(…), stdin=b"…", LMTOOL_TOP_K="5")`.
 
     Runs in this process, with no settings of the user's in sight and an empty stdin.
     """
@@ -96,18 +98,22 @@ def generate(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     def run(
-        *arguments: str, script: Script | None = None, stdin: bytes = b"", **environ: str
+        name: str,
+        *arguments: str,
+        script: Script | None = None,
+        stdin: bytes = b"",
+        **environ: str,
     ) -> Ran:
         from lmtool.cli import app
 
         stand_in = opener(script or Script())
         with monkeypatch.context() as scope, stdin_holding(stdin):
             if script is not REAL:
-                scope.setattr("lmtool.cli.commands.generate.open_session", stand_in)
-            for name, value in environ.items():
-                scope.setenv(name, value)
+                scope.setattr(f"lmtool.cli.commands.{name}.open_session", stand_in)
+            for variable, value in environ.items():
+                scope.setenv(variable, value)
             capfdbinary.readouterr()
-            code = app.run(["generate", *arguments])
+            code = app.run([name, *arguments])
         caught = capfdbinary.readouterr()
         return Ran(
             code,
@@ -118,6 +124,12 @@ def generate(
         )
 
     return run
+
+
+@pytest.fixture
+def generate(command: Run) -> Run:
+    """`generate("Once", "--temp", "1", script=Script(…))`: as `command` with that name."""
+    return partial(command, "generate")
 
 
 @dataclass
@@ -189,3 +201,29 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real(generate: Run) -> Run:
     """`real("Once", "-m", …)`: as `generate`, with the real engine behind it, on one thread."""
     return partial(generate, "-t", "1", script=REAL)
+
+
+@pytest.fixture(scope="session")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama for the chat tokenizer."""
+    from reference.random_checkpoints import Case
+
+    folder = tmp_path_factory.mktemp("bodies") / "tiny"
+    size = chats.chat_tokenizer().get_vocab_size()
+    Case("tiny", "Llama", {"vocab_size": size, "eos_token_id": 0}).save(folder)
+    return folder
+
+
+@pytest.fixture
+def chatty(bodies: Path, tmp_path: Path) -> Make:
+    """`chatty("gemma")`: that checkpoint with a template; by name, or its source."""
+
+    def make(template: str | None, **config: Any) -> Path:
+        folder = tmp_path / "talker"
+        chats.save_chat_tokenizer(folder, chats.TEMPLATES.get(template or "", template), **config)
+        for file in bodies.iterdir():
+            if not (folder / file.name).exists():
+                (folder / file.name).symlink_to(file)
+        return folder
+
+    return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +9,7 @@ import pytest
 
 from reference import chats
 
-from .conftest import Run
-
-Make = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Llama for the chat tokenizer."""
-    from reference.random_checkpoints import Case
-
-    folder = tmp_path_factory.mktemp("bodies") / "tiny"
-    size = chats.chat_tokenizer().get_vocab_size()
-    Case("tiny", "Llama", {"vocab_size": size, "eos_token_id": 0}).save(folder)
-    return folder
-
-
-@pytest.fixture
-def chatty(bodies: Path, tmp_path: Path) -> Make:
-    """`chatty("gemma")`: that checkpoint with a template; by name, or its source."""
-
-    def make(template: str | None, **config: Any) -> Path:
-        folder = tmp_path / "talker"
-        chats.save_chat_tokenizer(folder, chats.TEMPLATES.get(template or "", template), **config)
-        for file in bodies.iterdir():
-            if not (folder / file.name).exists():
-                (folder / file.name).symlink_to(file)
-        return folder
-
-    return make
+from .conftest import Make, Run
 
 
 def test_a_prompt_becomes_what_a_user_says(real: Run, chatty: Make) -> None:

@@ -1,6 +1,7 @@
 """A session that says what it is told to, without torch: for tests of what is around a model.
 
-`python -m reference.scripted_model generate …` is `lmtool generate …` with such a model behind it.
+`python -m reference.scripted_model generate …` is `lmtool generate …` with such a model behind it,
+and so is `chat`.
 The environment variable SCRIPT holds a `Script` as JSON.
 """
 
@@ -46,6 +47,8 @@ class Script:
     """Never notices a signal, as a long matrix product doesn't."""
     deaf: bool = False
     """Swallows what a signal raises while it loads, as `import torch` can."""
+    talker: str | None = None
+    """A folder whose tokenizer, and chat template, it has; else each character is a token."""
     diary: str | None = None
     """A file that gets a line `loading` and `token` whenever one of these begins."""
 
@@ -104,6 +107,10 @@ class ScriptedSession:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.tokenizer = ScriptedTokenizer(script.bos) if script.has_tokenizer else None
+        if script.talker is not None:
+            from lmtool.tokenizer.tokenizer import Tokenizer
+
+            self.tokenizer = Tokenizer.load(Path(script.talker))
         self.context = self.made_for = script.context
         self.eos = frozenset({EOS})
         self.defaults = script.defaults
@@ -186,7 +193,7 @@ class ScriptedSession:
 class _Generation:
     timings: Any
     prompt: list[Any]
-    tokens: Iterator[Any]
+    tokens: Any
     held: str
 
     def rest(self) -> dict[tuple[int, int], Any]:
@@ -194,6 +201,9 @@ class _Generation:
 
     def __iter__(self) -> Iterator[Any]:
         return self.tokens
+
+    def close(self) -> None:
+        self.tokens.close()
 
 
 def opener(script: Script) -> Any:
@@ -227,10 +237,11 @@ def main() -> None:
     sys.modules["lmtool"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     from lmtool.cli import entry
-    from lmtool.cli.commands import generate
+    from lmtool.cli.commands import chat, generate
 
     script = Script(**json.loads(os.environ.get("SCRIPT", "{}")))
-    generate.open_session = opener(script)
+    generate.open_session = chat.open_session = opener(script)
+    chat.open_kept = lambda: None
     entry.main()
 
 
