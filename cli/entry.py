@@ -18,7 +18,7 @@ def main() -> None:
     # Torn down in the middle of its work, torch may crash, and at best takes a fifth of a second.
     # What was written is out already, but for what Python itself may hold.
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):  # None where our parent closed it
             stream.flush()
     os._exit(code)
 

@@ -140,10 +140,21 @@ def without_whole_borders(schema: Schema) -> Schema:
     for _, part in walk(schema):
         own = _object(part)
         for name, hair in (("exclusiveMinimum", HAIR), ("exclusiveMaximum", -HAIR)):
+            _number_bound(own, name)
             bound = own.get(name)
             if isinstance(bound, (int, float)) and bound == int(bound) and abs(bound) < 1e6:
                 own[name] = bound + hair
     return schema
+
+
+def _number_bound(own: dict[str, Any], name: str) -> None:
+    """Draft 4, and so OpenAPI 3.0, says by true or false whether `minimum` itself is excluded."""
+    if not isinstance(own.get(name), bool):
+        return
+    excluded = own.pop(name)
+    bound = own.get(name.removeprefix("exclusive").lower())
+    if excluded and bound is not None:
+        own[name] = bound
 
 
 HAIR = 2**-20

@@ -105,6 +105,8 @@ def _unfit(grammar: Grammar, what: str, hint: str | None = None) -> LmtoolError:
 
 def _of_regex(grammar: Grammar) -> str:
     regex = grammar.source.replace("\n", "\\n")
+    if (len(regex) - len(regex.rstrip("\\"))) % 2:  # llguidance would drop the last one
+        raise _unfit(grammar, "the regular expression ends in a lone backslash")
     text = _rule(load_llguidance().regex_to_lark(regex, "d"))
     fault = _fault(text)
     if fault:

@@ -6,12 +6,15 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
+
+from lmtool.cli import entry
 
 from .conftest import Child
 
@@ -248,3 +251,14 @@ def test_closed_streams_do_no_harm(scripted: Scripted) -> None:
         )
         assert (ran.returncode, ran.stdout) == (code, out)
     assert ran.stderr == b""
+
+
+def test_the_way_out_knows_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has None in the place of streams that were closed before it began."""
+    codes: list[int] = []
+    monkeypatch.setattr(entry, "_run", lambda: 124)
+    monkeypatch.setattr(entry.os, "_exit", codes.append)
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    entry.main()
+    assert codes == [124]

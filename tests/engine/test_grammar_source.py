@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from lmtool import InputError, LmtoolError, UsageError
 from lmtool.engine.grammars.lark import endless_rule
 from lmtool.engine.grammars.schema import Endings, closed, parse_schema
-from lmtool.engine.grammars.source import check_grammar
+from lmtool.engine.grammars.source import (
+    check_grammar,
+    lark_text,
+    load_llguidance,
+    new_matcher,
+)
 from lmtool.engine.request import Grammar
 
 
@@ -91,6 +96,7 @@ def test_bad_schemas(schema: object, said: str) -> None:
         ("regex", r"(a)\1", "backreferences are not supported"),
         ("regex", r"[^\s\S]", "it: no text matches it"),
         ("regex", r"a[^\s\S]b", "it: no text matches it"),
+        ("regex", "foo\\", "it: the regular expression ends in a lone backslash"),
         ("regex", "a{0}", "it: nothing but the empty text matches it"),
         ("lark", "", "it: no start rule found"),
         ("lark", 'start: a b\na: "x"', 'it: line 1: unknown name: "b"'),
@@ -117,6 +123,7 @@ def test_bad_regexes_and_grammars(kind: str, source: str, said: str) -> None:
         ("json_schema", {"$ref": "#/$defs/x", "$defs": {"x": NEST}}),
         ("json_schema", {"oneOf": [{"type": "string"}, {"type": "null"}]}),
         ("regex", "a/b"),
+        ("regex", r"a\\"),
         ("regex", "a\nb"),
         ("regex", "日本|(?i)x"),
         ("choice", ["a", "é\n/\"'|{}", "\0"]),
@@ -234,3 +241,18 @@ def test_a_schema_that_is_read_is_the_schema() -> None:
     assert parse_schema('{"a": [1, 2.5, null]}', "it") == {"a": [1, 2.5, None]}
     with pytest.raises(LmtoolError):
         parse_schema("nul", "it")
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("high", [True, False])
+def test_bounds_may_say_by_true_or_false_that_they_are_excluded(low: bool, high: bool) -> None:
+    asked = {"type": "integer", "minimum": 4, "maximum": 6}
+    schema = {**asked, "exclusiveMinimum": low, "exclusiveMaximum": high}
+    text = lark_text(Grammar("json_schema", json.dumps(schema), "it"))
+    library = load_llguidance()
+    fitting: list[int] = []
+    for number in range(10):
+        matcher = new_matcher(library.LLTokenizer("byte"), text)
+        if matcher.try_consume_tokens([ord(str(number))]) and matcher.is_accepting():
+            fitting.append(number)
+    assert fitting == list(range(4 + low, 7 - high))
