@@ -49,8 +49,14 @@ def read_config(path: Path, command: str, known: tuple[str, ...]) -> dict[str, o
         if key in known:
             found[key] = entry
     entries = cast("dict[str, object]", tables.get(command.replace("_", "-"), {}))
+    seen: dict[str, str] = {}
     for name, entry in entries.items():
         key = name.replace("-", "_")
+        if key in seen:
+            raise UsageError(
+                f"`{seen[key]}` and `{name}` in [{command}] of {path} are the same key"
+            )
+        seen[key] = name
         if key not in known:
             listed = f"`lmtool {command} --help` lists the settings; their long names are the keys"
             raise UsageError(
@@ -72,7 +78,8 @@ def _parse(path: Path) -> dict[str, Any]:
     # By string, since no one version of Python has both for a type checker to find.
     tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        # Some editors put a byte order mark first.
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read config file `{path}`: {error.strerror}") from error
     except UnicodeDecodeError as error:

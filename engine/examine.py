@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from .. import ModelError
+from .. import InputError, LmtoolError, ModelError
+from ..tokenizer.chat import ChatTemplate, Message
 from ..tokenizer.tokenizer import Tokenizer
 from .device import available_memory, find_kv_dtype
 from .facts import cache_bytes
@@ -189,10 +190,18 @@ class Examination:
             self._template(tokenizer, tokenizer.chat_template, ends)
 
     def _template(self, tokenizer: Tokenizer, template: str, ends: frozenset[int]) -> None:
-        """A template that closes turns with a token that ends nothing lets answers run on."""
+        """Whether it renders, and closes turns with a token that ends a text: or answers run on."""
+        if fault := _fault(tokenizer, template):
+            # Loading doesn't need it, but --chat and `chat` do.
+            hint = fault.hint or "--chat and `chat` fail; --chat-template takes another from a file"
+            self._say("chat template", "warning", fault.message, hint)
+            return
         spelled = {id for id, text in tokenizer.added.items() if text in template}
-        if "eos_token" in template or spelled & ends or not spelled:
+        if "eos_token" in template or spelled & ends:
             self._say("chat template", "ok", "it writes a token that ends a text")
+            return
+        if not spelled:
+            self._say("chat template", "ok", "it renders, and spells no token of its own")
             return
         written = ", ".join(sorted(tokenizer.added[id] for id in spelled))
         self._say(
@@ -201,6 +210,23 @@ class Examination:
             f"it writes {written}, none of which ends a text",
             hint="answers may not stop; name the one that closes a turn with --stop-token",
         )
+
+
+def _fault(tokenizer: Tokenizer, template: str) -> LmtoolError | None:
+    """What keeps a template from rendering any talk; that it refuses one message is no fault."""
+    try:
+        made = ChatTemplate(template, tokenizer, "it")
+    except LmtoolError as error:
+        return error
+    try:
+        made.render([Message("user", "a")])
+    except InputError:
+        return None
+    except LmtoolError as error:
+        return error
+    finally:
+        made.close()
+    return None
 
 
 def as_json(findings: list[Finding]) -> list[dict[str, Any]]:

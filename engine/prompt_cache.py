@@ -198,7 +198,8 @@ def _open(path: Path, model: str, key: Key, spec: ModelSpec) -> _Stored:
     except ModelError as error:
         raise ModelError(error.message, hint) from error
     if shard.metadata.get("format") != FORMAT:
-        raise ModelError(f"`{path}` is not a prompt cache", hint)
+        # Whatever it is, it may be dear to somebody: don't advise to delete it.
+        raise ModelError(f"`{path}` is not a prompt cache", "let --prompt-cache name another file")
     if refusal := _refusal(shard.metadata, model, key):
         raise ModelError(f"`{path}` is the prompt cache of {refusal}", hint)
     try:

@@ -130,6 +130,8 @@ def test_config_file_has_a_place_of_its_own(generate: Run, tmp_path: Path) -> No
     other.write_text("")
     assert generate("x", "--config", str(other)).request.max_new == 256
     assert generate("x", LMTOOL_CONFIG=str(other)).request.max_new == 256
+    other.write_bytes(b"\xef\xbb\xbf[generate]\nmax-tokens = 4\n")
+    assert generate("x", "--config", str(other)).request.max_new == 4
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,7 @@ def test_config_file_has_a_place_of_its_own(generate: Run, tmp_path: Path) -> No
         ("[generate]\nstop = [1]\n", ["`stop` in", "not `1`"]),
         ("[generate]\ntemp = true\n", ["`temp` in", "not `True`"]),
         ("[generate\n", ["is not TOML", "line 1"]),
+        ("[generate]\ntop-k = 1\ntop_k = 2\n", ["`top-k` and `top_k` in [generate]", "same key"]),
     ],
 )
 def test_bad_config_file_is_named(

@@ -22,6 +22,7 @@ from lmtool.engine.spec import (
     NormSpec,
     RouterSpec,
 )
+from reference import chats
 from reference.loaded import CPU, Loaded
 from reference.random_checkpoints import Case
 
@@ -135,3 +136,23 @@ def test_only_chosen_experts_are_active() -> None:
     spec = ModelSpec(10, 8, (layer,), NormSpec(1e-6), 16)
     sizes = {f"layers.0.feed.experts.{i}.up.weight": 64 for i in range(4)}
     assert active_parameters(spec, sizes | {"embed.weight": 80}) == 64 + 80
+
+
+@pytest.mark.parametrize(
+    ("template", "level", "words"),
+    [
+        ("{{ messages[0].content }}{{ eos_token }}", "ok", "a token that ends a text"),
+        ("<user>{{ messages[0].content }}", "ok", "spells no token"),
+        ("{{ raise_exception('a system message comes first') }}</s>", "ok", "ends a text"),
+        ("[INST]{{ messages[0].content }}[/INST]", "warning", "none of which ends a text"),
+        ("{% if %}</s>", "warning", "it is not valid Jinja, line 1"),
+        ("</s>{{ nothing.at_all }}", "warning", "it fails, line 1: 'nothing' is undefined"),
+        ("{{ ''.__class__.x }}</s>", "warning", "unsafe"),
+    ],
+)
+def test_a_chat_template_is_tried(folder: Path, template: str, level: str, words: str) -> None:
+    chats.save_chat_tokenizer(folder, template)
+    (found,) = [one for one in Examination(folder).findings if one.check == "chat template"]
+    assert found.level == level
+    assert words in found.message
+    assert (found.hint is None) == (level == "ok")

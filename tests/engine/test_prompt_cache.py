@@ -201,7 +201,9 @@ def refused(session: Session, path: Path, *parts: str) -> None:
         session.prompt_cache(path)
     for part in (f"`{path}`", *parts):
         assert part in caught.value.message
-    assert caught.value.hint == "delete it, or let --prompt-cache name another file"
+    foreign = "is not a prompt cache" in caught.value.message  # it may be worth keeping
+    advice = "let --prompt-cache name another file"
+    assert caught.value.hint == (advice if foreign else f"delete it, or {advice}")
     if path.is_file():
         assert path.read_bytes() == before
 
