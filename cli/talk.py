@@ -97,10 +97,12 @@ class Lineage:
 
         `spell` gives the text of ids, special tokens spelled out.
         """
-        alike = _alike(self.ids, ids)
+        alike = least = _alike(self.ids, ids)
+        while least - 1 in self.silent:  # it may be alike by chance to what comes after the answer
+            least -= 1
         for end in reversed([end for end in self.ends if end > alike]):
             heard = [id for place, id in enumerate(self.ids[:end]) if place not in self.silent]
-            rest = _after(ids, alike, spell(heard), spell)
+            rest = _after(ids, least, spell(heard), spell)
             if rest is not None:
                 return (*self.ids[:end], *rest)
         return tuple(ids)
