@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
@@ -25,7 +26,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 
 from .entries import Entry, InterruptError, entry_of, is_open
 from .line_history import LinesInFile, LinesInMemory
-from .signals import arrived
+from .signals import Ended, arrived, ending_by
 
 PROMPT = "> "
 GOES_ON = ". "
@@ -87,7 +88,7 @@ class LineEditor:
         """See `Reader`."""
         self._pastes.texts.clear()
         try:
-            with _signals_kept():
+            with _signals_kept(), _ended_in_turn(self._session.app):
                 line = self._session.prompt()
         except KeyboardInterrupt:
             arrived()
@@ -173,6 +174,27 @@ def _output(stream: IO[str]) -> Any:
 
     term = os.environ.get("TERM")
     return Vt100_Output(stream, size, term, enable_bell=False, enable_cpr=False)  # pyright: ignore
+
+
+@contextmanager
+def _ended_in_turn(app: Application[str]) -> Generator[None]:
+    """Let signals that end the command do so between two callbacks of the event loop."""
+    heard: list[Ended] = []
+
+    def leave() -> None:
+        with suppress(Exception):  # the line is entered already, which `heard` makes good below
+            app.exit(exception=heard[0])
+
+    def end(ended: Ended) -> None:
+        heard.append(ended)
+        if app.loop is None or not app.is_running:
+            raise ended
+        app.loop.call_soon_threadsafe(leave)
+
+    with ending_by(end):
+        yield
+        if heard:
+            raise heard[0]
 
 
 @contextmanager

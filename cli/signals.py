@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -14,6 +14,8 @@ from typing import NoReturn
 
 GRACE_S = 1.5
 """How long a signal may take to arrive in our code before the process ends without it."""
+
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Ended(BaseException):
@@ -48,9 +50,8 @@ def watch_signals() -> None:
     So a second thread hears of each signal too, and ends the process if nobody says `arrived`.
     A signal that our parent had us ignore stays ignored.
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+    for number in _ENDING:
+        if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -93,6 +94,26 @@ def time_limit(seconds: float | None) -> Generator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def ending_by(end: Callable[[Ended], None]) -> Generator[None]:
+    """Hand what SIGTERM and SIGHUP raise to `end` while the block runs.
+
+    For event loops: they catch what comes in the middle of a callback, and go on.
+    """
+    ours = [number for number in _ENDING if signal.getsignal(number) is _end]
+
+    def hand_over(number: int, frame: FrameType | None) -> None:
+        end(Ended(exit_code(number)))
+
+    try:
+        for number in ours:
+            signal.signal(number, hand_over)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _end)
 
 
 @dataclass
