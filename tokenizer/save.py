@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import LmtoolError, UsageError, __version__
 from .files import replacing
 from .recipe import PATTERNS, Recipe
-from .train import Training
+from .training.train import Training
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "training.json")
 """The files of a trained tokenizer, in the order they are written."""

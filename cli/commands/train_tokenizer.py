@@ -16,7 +16,7 @@ from ..terminal import Terminal
 if TYPE_CHECKING:
     from ...tokenizer.corpus import Corpus
     from ...tokenizer.recipe import Recipe
-    from ...tokenizer.train import Training
+    from ...tokenizer.training.train import Training
 
 
 def train_tokenizer(
@@ -92,7 +92,7 @@ def train_tokenizer(
 
 
 def _train(terminal: Terminal, corpus: Corpus, recipe: Recipe) -> Training:
-    from ...tokenizer.train import train
+    from ...tokenizer.training.train import train
     from ..progress import training_bar
 
     with training_bar(terminal, corpus.size, recipe.vocab_size - recipe.smallest) as bar:

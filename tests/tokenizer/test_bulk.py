@@ -11,7 +11,7 @@ from lmtool.tokenizer.bulk import Encoded, byte_spans, encode_blocks, encode_tex
 from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.cut import Cutter, cut_text
 from lmtool.tokenizer.recipe import PATTERNS, Recipe
-from lmtool.tokenizer.train import train
+from lmtool.tokenizer.training.train import train
 from reference.small_tokenizers import ALL, KINDS, SAMPLES
 
 MIXED = st.lists(

@@ -14,7 +14,7 @@ from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.recipe import PATTERNS, Recipe
 from lmtool.tokenizer.save import NAMES, check_folder, save
 from lmtool.tokenizer.tokenizer import Tokenizer
-from lmtool.tokenizer.train import Training, train
+from lmtool.tokenizer.training.train import Training, train
 from reference.naive_bpe import train_naively
 from reference.small_tokenizers import ALL, SAMPLES
 

@@ -1,26 +1,28 @@
 """Train a byte-level BPE tokenizer from a corpus (Sennrich et al. 2016, arXiv:1508.07909).
 
-The merge loop is the tokenizers library's. Its result depends only on how often each pre-token
-occurs: the most frequent pair is merged first, among equals the one with the lower ids, and a new
-token's id is the next free one. So the order of files and the number of threads change nothing.
+Words are counted, and merges learned from the counts: so the order of files and the number of
+threads change nothing. Which pair is merged first among equals is told in `merging`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from .. import InputError
-from .corpus import Corpus
-from .recipe import Recipe, empty_tokenizer
-from .watch import OnMerge, watching_merges
+from ... import InputError
+from ..corpus import Corpus
+from ..recipe import Recipe, empty_tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from .merging import Merges
+
+OnMerge = Callable[[int], None]
+"""Called with the number of merges done so far."""
 
 
 @dataclass(frozen=True)
@@ -49,79 +51,69 @@ class Training:
 def train(corpus: Corpus, recipe: Recipe, on_merge: OnMerge | None = None) -> Training:
     """Train `recipe` on `corpus`; `on_merge(done)` is called now and then while it merges.
 
-    Ctrl-C ends it at once. Raises `UsageError` for an impossible recipe and `InputError` for text
-    that can't be read or isn't there.
+    Raises `UsageError` for an impossible recipe and `InputError` for text that can't be read or
+    isn't there.
     """
-    from tokenizers import trainers
-    from tokenizers.pre_tokenizers import ByteLevel
-
     recipe.check()
     began = monotonic()
     tokenizer = empty_tokenizer(recipe)
-    longest = recipe.max_token_length
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        min_frequency=recipe.min_frequency,
-        special_tokens=list(recipe.specials),
-        initial_alphabet=sorted(ByteLevel.alphabet()),
-        # The library's limit is the first length that it refuses.
-        max_token_length=None if longest is None else longest + 1,
-        show_progress=on_merge is not None,
-    )
     text = _Counted(corpus)
-    with watching_merges(on_merge, recipe.vocab_size) if on_merge else nullcontext():
-        _beside_ctrl_c(lambda: tokenizer.train_from_iterator(text.pieces(), trainer), text.stop)
+    words = text.words(tokenizer)
     if not text.characters:
         raise InputError("there is no text to learn from")
-    _put_bos_first(tokenizer, recipe)
+    merges = _learn(words, recipe, on_merge or (lambda done: None))
+    assemble(tokenizer, recipe, merges)
     return Training(tokenizer, recipe, text.characters, text.bytes, monotonic() - began)
 
 
 class _Counted:
-    """The corpus's pieces, counted as they pass, until someone says stop."""
+    """The corpus's pieces, counted as they pass."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self.characters = 0
         self.bytes = 0
-        self.stopped = False
 
     def pieces(self) -> Iterator[str]:
         for piece in self.corpus.pieces():
-            if self.stopped:
-                return
             self.characters += len(piece)
             self.bytes += len(piece.encode())
             yield piece
 
-    def stop(self) -> None:
-        self.stopped = True
+    def words(self, tokenizer: tokenizers.Tokenizer) -> list[tuple[bytes, int]]:
+        """All distinct words and how often each occurs, in order."""
+        pre_tokenizer: Any = tokenizer.pre_tokenizer
+        split = pre_tokenizer[0]
+        counts: Counter[str] = Counter()
+        for piece in self.pieces():
+            counts.update(word for word, _ in split.pre_tokenize_str(piece))
+        return sorted((word.encode(), count) for word, count in counts.items())
 
 
-def _beside_ctrl_c(work: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Run `work` in a thread and wait for it, so that Ctrl-C is heard meanwhile.
+def _learn(words: Iterable[tuple[bytes, int]], recipe: Recipe, on_merge: OnMerge) -> Merges:
+    from .merging import learn_merges
+    from .starts import ByteStart
 
-    The merge loop never looks at signals. On Ctrl-C the thread is left behind: it is a daemon,
-    and ends with the process.
-    """
-    raised: list[BaseException] = []
+    taken = {special: number for number, special in enumerate(recipe.specials)}
+    return learn_merges(
+        words,
+        ByteStart(taken),
+        limit=recipe.vocab_size,
+        min_frequency=recipe.min_frequency,
+        max_length=recipe.max_token_length,
+        on_merge=on_merge,
+    )
 
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            raised.append(error)
 
-    thread = threading.Thread(target=run, name="train", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(0.1)
-    except BaseException:
-        stop()
-        raise
-    if raised:
-        raise raised[0]
+def assemble(tokenizer: tokenizers.Tokenizer, recipe: Recipe, merges: Merges) -> None:
+    """Put what was learned, and the special tokens, into an untrained tokenizer."""
+    from tokenizers import AddedToken, models
+
+    model = models.BPE(vocab=merges.ids, merges=merges.pairs)
+    tokenizer.model = model  # pyright: ignore[reportAttributeAccessIssue]
+    specials = [AddedToken(token, special=True, normalized=False) for token in recipe.specials]
+    cast("Any", tokenizer).add_special_tokens(specials)
+    _put_bos_first(tokenizer, recipe)
 
 
 def _put_bos_first(tokenizer: tokenizers.Tokenizer, recipe: Recipe) -> None:

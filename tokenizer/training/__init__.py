@@ -1,0 +1,1 @@
+"""Train tokenizers: split and count words, learn merges, put a tokenizer together."""

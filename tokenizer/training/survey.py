@@ -1,0 +1,169 @@
+"""Count all pairs of neighbours, and find where the frequent ones stand.
+
+Positions of every pair would take several times the text's own memory. So only pairs that occur
+`threshold` times or more are told, of which there are some thousands; how often they occur is
+exact. A first pass adds up the counts of pairs in buckets by a hash, which bounds each pair's count
+from above, and chooses the threshold; a second one looks at what is in buckets that reach it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .symbols import Text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_BUCKETS = 1 << 21
+_WANTED = 30_000
+"""About how many pairs to tell."""
+
+_RANGE = 16
+"""The threshold isn't below the highest count divided by this: what is rarer changes too much."""
+
+
+@dataclass
+class Survey:
+    """The pairs that occur at least `threshold` times, by the key `left << 32 | right`.
+
+    `places` are in no order; pairs without are so many that the text is to be searched for them.
+    """
+
+    threshold: int
+    counts: dict[int, int] = field(default_factory=dict[int, int])
+    places: dict[int, Array] = field(default_factory=dict[int, "Array"])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a survey: the least count of a pair, its most bytes, and places to keep."""
+
+    least: int
+    longest: int
+    places: int
+
+    @property
+    def crowded(self) -> int:
+        """A pair with more places than this is searched for instead."""
+        return self.places // 8
+
+
+def survey(text: Text, spans: Array, limits: Limits) -> Survey:
+    """Find the frequent pairs of `text`; `spans[id]` is a symbol's length."""
+    totals, occurrences = _fill_buckets(text, spans, limits.longest)
+    threshold = _choose(totals, occurrences, limits)
+    while True:
+        found = _Finder(text, spans, limits, totals, occurrences, threshold).found()
+        if found.counts or threshold <= limits.least:
+            return found
+        threshold = max(limits.least, threshold // 2)  # buckets promised more than they held
+
+
+def _pairs(text: Text, spans: Array, longest: int, start: int, stop: int) -> tuple[Array, ...]:
+    """The places, left and right symbols of all pairs that may be merged, between two slots."""
+    places = text.starts(start, stop)
+    left = text.slots[places]
+    right = text.slots[places + spans[left]]
+    good = right >= 0
+    if longest < 1 << 31:
+        good &= spans[left] + spans[np.maximum(right, 0)] <= longest
+    return places[good], left[good], right[good]
+
+
+def _bucket(left: Array, right: Array, symbols: int) -> Array:
+    if symbols * symbols <= _BUCKETS:
+        return left * symbols + right  # each pair has its own
+    mixed = left.astype(np.uint32) * np.uint32(0x9E3779B1) + right.astype(np.uint32)
+    return (mixed * np.uint32(0x85EBCA6B)) >> np.uint32(32 - (_BUCKETS.bit_length() - 1))
+
+
+def _fill_buckets(text: Text, spans: Array, longest: int) -> tuple[Array, Array]:
+    """How much all pairs in a bucket count, and how many places they have."""
+    totals = np.zeros(_BUCKETS, np.float64)  # exact up to 2 ** 53
+    occurrences = np.zeros(_BUCKETS, np.int64)
+    for start, stop in text.blocks():
+        places, left, right = _pairs(text, spans, longest, start, stop)
+        bucket = _bucket(left, right, len(spans))
+        totals += np.bincount(bucket, text.weights[places], _BUCKETS)
+        occurrences += np.bincount(bucket, minlength=_BUCKETS)
+    return totals, occurrences
+
+
+def _choose(totals: Array, occurrences: Array, limits: Limits) -> int:
+    """A threshold that leaves some thousands of pairs, and no more places than allowed."""
+    full = np.flatnonzero(totals >= limits.least)
+    if not len(full):
+        return limits.least
+    order = full[np.argsort(-totals[full])][:_WANTED]
+    places = occurrences[order]
+    places[places > limits.crowded] = 0
+    fits = max(1, int(np.searchsorted(np.cumsum(places), limits.places, side="right")))
+    lowest = totals[order[min(fits, len(order)) - 1]]
+    return max(limits.least, int(lowest), int(totals[order[0]]) // _RANGE)
+
+
+class _Finder:
+    """The second pass."""
+
+    def __init__(
+        self,
+        text: Text,
+        spans: Array,
+        limits: Limits,
+        totals: Array,
+        occurrences: Array,
+        threshold: int,
+    ) -> None:
+        self._text, self._spans, self._longest = text, spans, limits.longest
+        self._threshold = threshold
+        self._hot = totals >= threshold
+        self._crowded = occurrences > limits.crowded
+        self._found = Survey(threshold)
+
+    def found(self) -> Survey:
+        parts: list[tuple[Array, Array]] = []
+        crowd: dict[int, int] = {}
+        for start, stop in self._text.blocks():
+            places, left, right = _pairs(self._text, self._spans, self._longest, start, stop)
+            bucket = _bucket(left, right, len(self._spans))
+            hot = self._hot[bucket]
+            places, bucket = places[hot], bucket[hot]
+            keys = left[hot].astype(np.int64) << 32 | right[hot]
+            many = self._crowded[bucket]
+            if many.any():
+                self._count_crowd(crowd, keys[many], places[many])
+                keys, places = keys[~many], places[~many]
+            parts.append((keys, places.astype(np.int32)))
+        self._found.counts |= {k: n for k, n in crowd.items() if n >= self._threshold}
+        if parts:
+            self._sort(np.concatenate([k for k, _ in parts]), np.concatenate([p for _, p in parts]))
+        return self._found
+
+    def _count_crowd(self, crowd: dict[int, int], keys: Array, places: Array) -> None:
+        distinct, which = np.unique(keys, return_inverse=True)
+        sums = np.bincount(which, self._text.weights[places])
+        for key, count in zip(distinct.tolist(), sums.tolist(), strict=True):
+            crowd[key] = crowd.get(key, 0) + int(count)
+
+    def _sort(self, keys: Array, places: Array) -> None:
+        if not len(keys):
+            return
+        order = np.argsort(keys)
+        keys, places = keys[order], places[order]
+        del order
+        firsts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        sums = np.add.reduceat(self._text.weights[places].astype(np.int64), firsts)
+        ends = np.append(firsts[1:], len(keys))
+        good = sums >= self._threshold
+        bounds = zip(firsts[good].tolist(), ends[good].tolist(), strict=True)
+        names = keys[firsts[good]].tolist()
+        self._found.counts |= zip(names, sums[good].tolist(), strict=True)
+        self._found.places |= {
+            key: places[start:end] for key, (start, end) in zip(names, bounds, strict=True)
+        }

@@ -1,0 +1,213 @@
+"""Every distinct word as symbols in one flat array, made for merging them in place.
+
+A symbol takes as many slots as its spelling has letters: one a byte where letters stand for bytes.
+Its first slot holds its id (0 or more), its last one minus its length, if that is above one, and
+what lies between is some other number below -1. A slot of `BORDER` stands before, between and
+behind words, and for text that no symbol stands for. So both neighbours of a symbol are found at
+once, a merge writes three slots, and a place in the array stays the same place for good. Next to
+each slot lies how often its word occurs: 8 bytes a slot in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ... import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int32]
+    Array = NDArray[Any]
+
+BORDER = -1
+"""The slot that parts words; merging never crosses it."""
+
+INSIDE = -2
+"""A slot inside a symbol."""
+
+BLOCK = 1 << 21
+"""Slots looked at in one go where the whole array is gone through."""
+
+_BATCH = 1 << 14
+"""Words laid out in one go."""
+
+_SMALLEST_MEMORY = 64 << 20
+
+
+class Laying(Protocol):
+    """How words become first symbols."""
+
+    def first_symbols(self, words: list[bytes]) -> tuple[Array, Array, Array]:
+        """Of all the words' symbols: ids, BORDER for none; slots; and symbols a word."""
+        ...
+
+
+@dataclass
+class Text:
+    """All distinct words: `slots` as told above, `weights` how often each slot's word occurs.
+
+    `dropped_words` and `dropped` say how many distinct words, and how many occurrences of them,
+    were left out because they didn't fit into memory: those that occur `rarest_kept` - 1 times at
+    most.
+    """
+
+    slots: Ints
+    weights: Array
+    words: int = 0
+    dropped_words: int = 0
+    dropped: int = 0
+    rarest_kept: int = 0
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """The bounds of all stretches of `BLOCK` slots."""
+        for start in range(0, len(self.slots), BLOCK):
+            yield start, min(start + BLOCK, len(self.slots))
+
+    def starts(self, start: int, stop: int) -> Array:
+        """Where symbols start between two slots, in order."""
+        return np.flatnonzero(self.slots[start:stop] >= 0) + start
+
+    def tokens(self) -> int:
+        """How many symbols the whole text has by now, each word as often as it occurs."""
+        total = 0
+        for start, stop in self.blocks():
+            total += int(self.weights[self.starts(start, stop)].sum(dtype=np.int64))
+        return total
+
+    def has(self, symbol: int) -> bool:
+        """Whether a symbol stands anywhere."""
+        return any(bool((self.slots[a:b] == symbol).any()) for a, b in self.blocks())
+
+    def find(self, symbol: int) -> Array:
+        """Every place where a symbol stands, in order."""
+        found = [np.flatnonzero(self.slots[a:b] == symbol) + a for a, b in self.blocks()]
+        return np.concatenate(found)
+
+    def renamed(self, ids: Ints) -> None:
+        """Write `ids[symbol]` for each symbol; one that becomes BORDER is no symbol any more."""
+        for start, stop in self.blocks():
+            places = self.starts(start, stop)
+            self.slots[places] = ids[self.slots[places]]
+
+
+def lay_out(words: Iterable[tuple[bytes, int]], laying: Laying, max_memory: int) -> Text:
+    """Put words and their counts, distinct and in a fixed order, into a `Text`.
+
+    Where they need more than `max_memory` bytes, the rarest are left out: all that occur at most
+    so and so often, so that it is the same ones whatever the order.
+    """
+    room = max(max_memory, _SMALLEST_MEMORY) * 3 // 5 // 8
+    filling = _Filling(room)
+    for batch in _batches(words):
+        filling.add([word for word, _ in batch], [count for _, count in batch], laying)
+    return filling.text()
+
+
+def _batches(words: Iterable[tuple[bytes, int]]) -> Generator[list[tuple[bytes, int]]]:
+    rest = iter(words)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+class _Filling:
+    """A `Text` that grows, and drops its rarest words when it is full."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._slots = np.full(1 << 16, BORDER, np.int32)
+        self._weights: Array = np.zeros(1 << 16, np.int32)
+        self._end = 1  # the first slot is a border
+        self._counts: list[Array] = []  # of each word: how often it occurs, how many slots it has
+        self._dropped_words = 0
+        self._dropped = 0
+        self._least = 1  # words that occur less often are dropped
+
+    def add(self, words: list[bytes], counts: list[int], laying: Laying) -> None:
+        if self._least > 1:
+            words, counts = self._without_rare(words, counts)
+        if not words:
+            return
+        ids, spans, sizes = laying.first_symbols(words)
+        slots, weights, widths = _laid(ids, spans, sizes, np.array(counts, np.int64))
+        if self._end + len(slots) > self._room:
+            self._drop_rarest(counts, widths)
+            self.add(words, counts, laying)
+            return
+        self._append(slots, weights)
+        self._counts.append(np.stack([np.array(counts, np.int64), widths], axis=1))
+
+    def text(self) -> Text:
+        self._slots.resize(self._end, refcheck=False)
+        self._weights.resize(self._end, refcheck=False)
+        return Text(
+            self._slots,
+            self._weights,
+            sum(map(len, self._counts)),
+            self._dropped_words,
+            self._dropped,
+            self._least,
+        )
+
+    def _append(self, slots: Ints, weights: Array) -> None:
+        end = self._end + len(slots)
+        if len(weights) and weights.max() > np.iinfo(self._weights.dtype).max:
+            self._weights = self._weights.astype(np.int64)
+        if end > len(self._slots):
+            # Resizing in place moves no pages where the system can remap them.
+            size = max(end, min(len(self._slots) * 2, self._room))
+            self._slots.resize(size, refcheck=False)
+            self._weights.resize(size, refcheck=False)
+        self._slots[self._end : end] = slots
+        self._weights[self._end : end] = weights
+        self._end = end
+
+    def _without_rare(self, words: list[bytes], counts: list[int]) -> tuple[list[bytes], list[int]]:
+        kept = [count >= self._least for count in counts]
+        self._dropped_words += kept.count(False)
+        self._dropped += sum(count for count in counts if count < self._least)
+        return (
+            [word for word, keep in zip(words, kept, strict=True) if keep],
+            [count for count, keep in zip(counts, kept, strict=True) if keep],
+        )
+
+    def _drop_rarest(self, coming: list[int], sizes: Array) -> None:
+        """Leave out the words of the lowest counts until an eighth of the room is free again."""
+        known = np.concatenate(self._counts) if self._counts else np.zeros((0, 2), np.int64)
+        both = np.concatenate([known, np.stack([np.array(coming, np.int64), sizes], axis=1)])
+        values, place = np.unique(both[:, 0], return_inverse=True)
+        slots = np.bincount(place, both[:, 1])[::-1].cumsum()[::-1]
+        fits = np.flatnonzero(slots <= self._room * 7 // 8)
+        if not len(fits):
+            raise OutOfMemoryError(
+                "the words don't fit into the memory allowed, not even the most frequent ones",
+                hint="allow more with --max-memory, or learn from less with --sample-bytes",
+            )
+        self._least = int(values[fits[0]])
+        gone = known[known[:, 0] < self._least, 0]
+        self._dropped_words += len(gone)
+        self._dropped += int(gone.sum())
+        self._counts = [known[known[:, 0] >= self._least]]
+        kept = self._weights[1 : self._end] >= self._least
+        end = 1 + int(kept.sum())
+        self._weights[1:end] = self._weights[1 : self._end][kept]
+        self._slots[1:end] = self._slots[1 : self._end][kept]
+        self._end = end
+
+
+def _laid(ids: Array, spans: Array, sizes: Array, counts: Array) -> tuple[Ints, Array, Array]:
+    """The slots and weights of some words, a border behind each, and how many slots a word has."""
+    word_of = np.repeat(np.arange(len(sizes)), sizes)
+    # Each border shifts what follows by one slot.
+    ends = np.cumsum(spans) + word_of
+    slots = np.full(int(spans.sum()) + len(sizes), INSIDE, np.int32)
+    slots[ends - 1] = -spans
+    slots[ends - spans] = ids
+    widths = np.bincount(word_of, spans, len(sizes)).astype(np.int64) + 1
+    slots[np.cumsum(widths) - 1] = BORDER
+    return slots, np.repeat(counts, widths), widths
