@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from reference import warm_lmtool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,13 +27,20 @@ def _load_transcripts():
 transcripts = _load_transcripts()
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm_lmtool.serving(tmp_path_factory.mktemp("warm")) as command:
+        yield command
+
+
 def words(text: str) -> list[str]:
     return text.split()
 
 
 @pytest.mark.parametrize("page", transcripts.pages(), ids=lambda page: page.name)
-def test_snippets_do_what_the_page_shows(page: Path, tmp_path: Path) -> None:
+def test_snippets_do_what_the_page_shows(page: Path, tmp_path: Path, warm: Path) -> None:
     environ = transcripts.fill_workplace(tmp_path)
+    environ["PATH"] = f"{warm.parent}{os.pathsep}{environ['PATH']}"
     for snippet in transcripts.find_snippets(page.read_text("utf-8")):
         for command, shown in snippet.steps if snippet.runs else ():
             code, output = transcripts.run(command, tmp_path, environ)
