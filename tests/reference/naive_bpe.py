@@ -38,11 +38,15 @@ class NaiveBpe:
         """Ids of `text`: in every pre-token, apply the earliest merge that fits until none does."""
         ids: list[int] = []
         for word in split(self.pattern, text):
-            symbols = [self.vocabulary.index(letter) for letter in spell(word)]
-            for pair in self.merges:
-                symbols = merge(symbols, pair, self.merged(pair))
-            ids += symbols
+            ids += self.encode_word(word)
         return ids
+
+    def encode_word(self, word: str) -> list[int]:
+        """Ids of one pre-token."""
+        symbols = [self.vocabulary.index(letter) for letter in spell(word)]
+        for pair in self.merges:
+            symbols = merge(symbols, pair, self.merged(pair))
+        return symbols
 
     def merged(self, pair: Pair) -> int:
         """The id that stands for both of `pair`."""
@@ -61,6 +65,18 @@ def train_naively(
     counts = Counter(word for text in texts for word in split(pattern, text))
     bpe = NaiveBpe(pattern, [*specials, *sorted(byte_letters().values())], [])
     words = [([bpe.vocabulary.index(x) for x in spell(w)], n) for w, n in counts.items()]
+    learn_naively(bpe, words, vocab_size, min_frequency, max_token_length)
+    return bpe
+
+
+def learn_naively(
+    bpe: NaiveBpe,
+    words: list[tuple[list[int], int]],
+    vocab_size: int,
+    min_frequency: int = 0,
+    max_token_length: int | None = None,
+) -> None:
+    """Add merges to `bpe` from words, as ids, and how often each occurs."""
     too_long: set[Pair] = set()
     while len(bpe.vocabulary) < vocab_size:
         pairs: Counter[Pair] = Counter()
@@ -79,7 +95,6 @@ def train_naively(
             bpe.vocabulary.append(spelled)
         bpe.merges.append(best)
         words = [(merge(symbols, best, bpe.merged(best)), n) for symbols, n in words]
-    return bpe
 
 
 def split(pattern: str, text: str) -> list[str]:

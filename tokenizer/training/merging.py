@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ENDLESS = 1 << 40
 _TELL_EVERY = 64
+_PLACES = 1 << 21
+"""Places that a survey may keep, however small the text."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _Learning:
         self._spans = np.ones(size + 1, np.int64)
         for spelled, number in vocabulary.ids.items():
             self._spans[number] = vocabulary.span(spelled)
-        places = max(1 << 21, len(text.slots) // 8)
+        places = max(_PLACES, len(text.slots) // 8)
         self._limits = Limits(least, self._longest, places)
         self._merged: set[int] = set()
         self._exhausted = False

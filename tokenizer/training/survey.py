@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _BUCKETS = 1 << 21
-_WANTED = 30_000
+"""At most so many buckets; of 16 bytes each."""
+_WANTED = 10_000
 """About how many pairs to tell."""
 
 _RANGE = 16
@@ -67,31 +68,30 @@ def survey(text: Text, spans: Array, limits: Limits) -> Survey:
 
 def _pairs(text: Text, spans: Array, longest: int, start: int, stop: int) -> tuple[Array, ...]:
     """The places, left and right symbols of all pairs that may be merged, between two slots."""
-    places = text.starts(start, stop)
-    left = text.slots[places]
-    right = text.slots[places + spans[left]]
-    good = right >= 0
-    if longest < 1 << 31:
-        good &= spans[left] + spans[np.maximum(right, 0)] <= longest
-    return places[good], left[good], right[good]
+    places, left, right = text.pairs(start, stop)
+    if longest < int(spans.max()) * 2:
+        good = spans[left] + spans[right] <= longest
+        places, left, right = places[good], left[good], right[good]
+    return places, left, right
 
 
-def _bucket(left: Array, right: Array, symbols: int) -> Array:
-    if symbols * symbols <= _BUCKETS:
+def _bucket(left: Array, right: Array, symbols: int, buckets: int) -> Array:
+    if symbols * symbols <= buckets:
         return left * symbols + right  # each pair has its own
     mixed = left.astype(np.uint32) * np.uint32(0x9E3779B1) + right.astype(np.uint32)
-    return (mixed * np.uint32(0x85EBCA6B)) >> np.uint32(32 - (_BUCKETS.bit_length() - 1))
+    return (mixed * np.uint32(0x85EBCA6B)) >> np.uint32(32 - (buckets.bit_length() - 1))
 
 
 def _fill_buckets(text: Text, spans: Array, longest: int) -> tuple[Array, Array]:
     """How much all pairs in a bucket count, and how many places they have."""
-    totals = np.zeros(_BUCKETS, np.float64)  # exact up to 2 ** 53
-    occurrences = np.zeros(_BUCKETS, np.int64)
+    buckets = min(_BUCKETS, 1 << (2 * len(text.slots)).bit_length())
+    totals = np.zeros(buckets, np.float64)  # exact up to 2 ** 53
+    occurrences = np.zeros(buckets, np.int64)
     for start, stop in text.blocks():
         places, left, right = _pairs(text, spans, longest, start, stop)
-        bucket = _bucket(left, right, len(spans))
-        totals += np.bincount(bucket, text.weights[places], _BUCKETS)
-        occurrences += np.bincount(bucket, minlength=_BUCKETS)
+        bucket = _bucket(left, right, len(spans), buckets)
+        totals += np.bincount(bucket, text.weights[places], buckets)
+        occurrences += np.bincount(bucket, minlength=buckets)
     return totals, occurrences
 
 
@@ -131,7 +131,7 @@ class _Finder:
         crowd: dict[int, int] = {}
         for start, stop in self._text.blocks():
             places, left, right = _pairs(self._text, self._spans, self._longest, start, stop)
-            bucket = _bucket(left, right, len(self._spans))
+            bucket = _bucket(left, right, len(self._spans), len(self._hot))
             hot = self._hot[bucket]
             places, bucket = places[hot], bucket[hot]
             keys = left[hot].astype(np.int64) << 32 | right[hot]

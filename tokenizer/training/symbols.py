@@ -65,13 +65,25 @@ class Text:
     rarest_kept: int = 0
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """The bounds of all stretches of `BLOCK` slots."""
-        for start in range(0, len(self.slots), BLOCK):
-            yield start, min(start + BLOCK, len(self.slots))
+        """The bounds of stretches of about `BLOCK` slots, each with a border at its end."""
+        start = 0
+        while start < len(self.slots):
+            stop = start + BLOCK
+            while stop < len(self.slots) and self.slots[stop - 1] != BORDER:
+                stop += 1
+            yield start, min(stop, len(self.slots))
+            start = stop
 
     def starts(self, start: int, stop: int) -> Array:
         """Where symbols start between two slots, in order."""
         return np.flatnonzero(self.slots[start:stop] >= 0) + start
+
+    def pairs(self, start: int, stop: int) -> tuple[Array, Array, Array]:
+        """The places, left and right symbols of all neighbours between two slots, in order."""
+        places = np.flatnonzero(self.slots[start:stop] >= BORDER) + start
+        symbols = self.slots[places]
+        good = np.flatnonzero((symbols[:-1] >= 0) & (symbols[1:] >= 0))
+        return places[good], symbols[good], symbols[good + 1]
 
     def tokens(self) -> int:
         """How many symbols the whole text has by now, each word as often as it occurs."""
