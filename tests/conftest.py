@@ -40,9 +40,11 @@ def _hear_signals() -> None:
 
 def _share_cores() -> None:
     """Let workers that run side by side, and what they start, not fight for the same cores."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    cores = os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+    # The process that starts the workers reads this file too, and they inherit what it sets.
+    if workers is not None:
+        cores = os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(workers))))
 
 
 _bind_checkout()
