@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool import InputError
-from lmtool.tokenizer import corpus
+from lmtool.tokenizer import corpus, opening
 from lmtool.tokenizer.corpus import Corpus, find_files, read_text, spread_sample
 from reference.small_tokenizers import ALL, SAMPLES
 
@@ -67,7 +67,7 @@ def test_a_bad_byte_is_named_with_offset_and_line(
 ) -> None:
     path = write(tmp_path_factory.getbasetemp() / "bad", before.encode() + bad + after)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "BLOCK", block)
+        patch.setattr(opening, "BLOCK", block)
         with pytest.raises(InputError) as caught:
             read(path)
     offset, line = len(before.encode()), before.count("\n") + 1
@@ -86,7 +86,7 @@ def test_separators_part_documents_wherever_blocks_end(
     text = "<|end|>".join(documents)
     path = write(tmp_path_factory.getbasetemp() / "docs", text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "BLOCK", block)
+        patch.setattr(opening, "BLOCK", block)
         pieces = list(Corpus((path,), ("<|end|>",)).pieces())
     stripped = [document.strip("\n") for document in text.split("<|end|>")]
     assert pieces == [document for document in stripped if document]

@@ -1,0 +1,146 @@
+"""Text to words: where a pipeline's normalizer and pre-tokenizer say, so that no merge crosses.
+
+Named patterns are split by the `regex` module, five times as fast as tokenizers splits by the same
+pattern, and only where the two agree on every letter. Any other pipeline does it itself.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from ..cut import Cutter
+from ..pieces import gpt2_alphabet, steps_of
+from ..recipe import PATTERNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import tokenizers
+
+# Each of these matches every letter, and always begins a word at a lone space between two letters
+# that are no spaces. For in none of their parts can a space follow a letter that isn't one: it
+# stands first (` ?…`, `[^\r\n\p{L}\p{N}]?…`), or only spaces stand before it (`\s*[\r\n]+`, `\s+`).
+# So the word before ends there, and it would end there if the text did: nothing looks ahead but
+# `\s+(?!\S)`, and that begins with a space. Nothing looks behind, so what follows is split as if
+# the text began there.
+_NAMES = ("gpt2", "gpt4", "qwen2", "o200k")
+KNOWN = frozenset(PATTERNS[name] for name in _NAMES)
+"""Patterns of which all this is known."""
+
+_LONE_SPACE = re.compile(r"(?<=\S) (?=\S)")
+# Where there are no spaces: a word ends before a mark that isn't an apostrophe or a slash, and a
+# line break by itself stands apart from the letter that follows, for every pattern in KNOWN.
+_WORD_END = re.compile(
+    r"(?<=[A-Za-zÀ-ÖØ-öø-ɏЀ-џぁ-ゖァ-ヺ一-龥가-힣])(?=[,.;:!?\"(){}\[\]<>=+*#。、「」！？])"  # noqa: RUF001
+    r"|(?<=\S\n)(?=[A-Za-z])"
+)
+
+
+class Splitter:
+    """Splits by the normalizer and pre-tokenizer of one pipeline."""
+
+    def __init__(self, pipeline: tokenizers.Tokenizer) -> None:
+        from tokenizers import Tokenizer, models
+
+        # Without the model: it has no say in this, and may be large.
+        bare = cast("Any", Tokenizer(models.BPE()))
+        bare.normalizer = cast("Any", pipeline).normalizer
+        bare.pre_tokenizer = cast("Any", pipeline).pre_tokenizer
+        self._pipeline = bare
+        steps = steps_of(bare.pre_tokenizer, "pretokenizers")
+        normalizers = steps_of(bare.normalizer, "normalizers")
+        self.pattern = None if normalizers else _known_pattern(steps)
+        """The pattern, if it is one of those in `KNOWN` and all there is to splitting."""
+        self._spells_bytes = any(step["type"] == "ByteLevel" for step in steps + normalizers)
+
+    @property
+    def parts_at_spaces(self) -> bool:
+        """Whether a word surely begins at each space that stands alone between two letters."""
+        return self.pattern is not None
+
+    def split(self, text: str) -> list[str]:
+        """The words of a document or of one of its parts, as `raw` takes them."""
+        if self.pattern is None:
+            return self._split_slowly(text)
+        if not text.isascii() and self._disputed(text):
+            return [word for word, _ in self._exact_split.pre_tokenize_str(text)]
+        return self._find_words(text)
+
+    def raw(self, word: str) -> bytes:
+        """A word of `split` in UTF-8, before letters stand for bytes."""
+        if self.pattern is None and self._spells_bytes:
+            return bytes(map(self._alphabet.__getitem__, word))
+        return word.encode()
+
+    def words(self, text: str) -> list[bytes]:
+        """The words of a document in UTF-8."""
+        return list(map(self.raw, self.split(text)))
+
+    def place_to_cut(self, text: str) -> int | None:
+        """A late place in `text` where it can be cut in two without changing a word, if any."""
+        if self.pattern is None:
+            cutter = self._cutter
+            return cutter.place(text, 0, len(text)) if cutter.can_cut else None
+        for places in (_LONE_SPACE, _WORD_END):
+            width = 1 << 8
+            while True:
+                since = max(1, len(text) - width)
+                found = [match.start() for match in places.finditer(text, since)]
+                if found:
+                    return found[-1]
+                if since == 1:
+                    break
+                width *= 16
+        return None
+
+    @cached_property
+    def _find_words(self) -> Callable[[str], list[str]]:
+        import regex
+
+        assert self.pattern is not None
+        return cast("Any", regex.compile(self.pattern)).findall
+
+    @cached_property
+    def _disputed(self) -> Callable[[str], Any]:
+        from .letters import DISPUTED
+
+        return DISPUTED.search
+
+    @cached_property
+    def _exact_split(self) -> Any:
+        from tokenizers import Regex, pre_tokenizers
+
+        assert self.pattern is not None
+        return pre_tokenizers.Split(Regex(self.pattern), behavior="isolated")
+
+    @cached_property
+    def _alphabet(self) -> dict[str, int]:
+        return gpt2_alphabet()
+
+    @cached_property
+    def _cutter(self) -> Cutter:
+        return Cutter(self._pipeline)
+
+    def _split_slowly(self, text: str) -> list[str]:
+        pipeline = self._pipeline
+        if pipeline.normalizer is not None:
+            text = pipeline.normalizer.normalize_str(text)
+        if pipeline.pre_tokenizer is None:
+            return [text] if text else []
+        return [word for word, _ in pipeline.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def _known_pattern(steps: list[dict[str, Any]]) -> str | None:
+    """The pattern of a pre-tokenizer that splits by one of `KNOWN`, and maps bytes, no more."""
+    match steps:
+        case [{"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}]:
+            return PATTERNS["gpt2"]
+        case [
+            {"type": "Split", "pattern": {"Regex": str(pattern)}} as split,
+            {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False},
+        ] if split["behavior"] == "Isolated" and not split["invert"] and pattern in KNOWN:
+            return pattern
+        case _:
+            return None
