@@ -39,8 +39,8 @@ class TrainingBar:
     def merge(self, done: int) -> None:
         """`done` merges are made.
 
-        The first merges are the most frequent and take longest: measured on 46 MB, time goes with
-        the logarithm of their number, and so does the bar.
+        The first merges are the most frequent and take longest: measured on 36 MB of English and
+        13 MB of Japanese, time goes with the logarithm of their number, and so does the bar.
         """
         if not self._merging:
             self._merging = True
@@ -83,7 +83,6 @@ def training_bar(
     """A bar with the time left while the block runs; None where there is nobody to see it.
 
     `total` is in bytes on disk, None if unknown; `merges` is how many will be made at most.
-    It draws on a copy of stderr, since training borrows descriptor 2.
     """
     if not terminal.stderr_is_terminal or terminal.verbosity < 0:
         yield None
@@ -107,14 +106,13 @@ def training_bar(
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with open(os.dup(terminal.stderr.fileno()), "w", encoding="utf-8") as copy:
-        console = Console(
-            file=copy,
-            width=os.get_terminal_size(copy.fileno()).columns or None,
-            no_color=not terminal.paints(terminal.stderr),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            yield TrainingBar(bar, total, merges)
+    console = Console(
+        file=terminal.stderr,
+        width=os.get_terminal_size(terminal.stderr.fileno()).columns or None,
+        no_color=not terminal.paints(terminal.stderr),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield TrainingBar(bar, total, merges)
 
 
 def megabytes(count: int) -> str:

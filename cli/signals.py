@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 GRACE_S = 1.5
 """How long a signal may take to arrive in our code before the process ends without it."""
@@ -124,32 +124,41 @@ class Stopping:
     """Whether somebody pressed Ctrl-C."""
     at_once: bool = True
     """Whether the first Ctrl-C is to break off what runs, or else to wait for a good moment."""
+    number: int = signal.SIGINT
+    """The signal that came."""
+
+    def end(self) -> NoReturn:
+        """End the command as the signal would have."""
+        if self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Ended(exit_code(self.number))
 
 
 @contextmanager
-def stoppable() -> Generator[Stopping]:
-    """Let Ctrl-C stop what the block does, not the command.
+def stoppable(*names: str) -> Generator[Stopping]:
+    """Let Ctrl-C, and the signals of these `names`, stop what the block does, not the command.
 
-    It is remembered, and raises KeyboardInterrupt only while nothing would be lost (`at_once`), or
-    when it comes again. A Ctrl-C that our parent had us ignore stays ignored.
+    It is remembered, and raises what it always does only while nothing would be lost (`at_once`),
+    or when it comes again. A signal that our parent had us ignore stays ignored.
     """
     stopping = Stopping()
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        yield stopping
-        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         now = stopping.at_once or stopping.asked
-        stopping.asked = True
+        stopping.asked, stopping.number = True, number
         if now:
-            raise KeyboardInterrupt
+            stopping.end()
 
-    signal.signal(signal.SIGINT, stop)
+    before: dict[int, Any] = {}
+    for name in ("SIGINT", *names):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
     try:
         yield stopping
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(number: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +13,6 @@ from ..sources import say_if_typing
 from ..terminal import Terminal
 
 if TYPE_CHECKING:
-    from ...tokenizer.corpus import Corpus
-    from ...tokenizer.recipe import Recipe
     from ...tokenizer.training.train import Training
 
 
@@ -52,6 +49,16 @@ def train_tokenizer(
     sample_bytes: Annotated[
         int | None, typer.Option(help="Learn from about this many bytes, spread over the text.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option("-t", "--threads", min=1, help="Threads. Default: every core.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory to take, about: 2G, 800M. Default: 1280M, or half of what is free.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = ColorWhen.auto,
@@ -65,6 +72,9 @@ def train_tokenizer(
     from ...tokenizer.corpus import STDIN, Corpus, find_files
     from ...tokenizer.recipe import Recipe
     from ...tokenizer.save import check_folder, save
+    from ...tokenizer.training.memory import read_size, usual_memory
+    from ...tokenizer.training.train import Effort
+    from ..training import run_training
 
     terminal = open_terminal(quiet, verbose, color)
     specials = tuple(special) if special else ("<|endoftext|>",)
@@ -86,19 +96,10 @@ def train_tokenizer(
     corpus = Corpus(paths, separators, sample_bytes=sample_bytes)
     if STDIN in paths:
         say_if_typing(terminal, "text")
-    training = _train(terminal, corpus, recipe)
-    written = save(training, (path.name for path in paths), output)
-    _tell(terminal, training, written)
-
-
-def _train(terminal: Terminal, corpus: Corpus, recipe: Recipe) -> Training:
-    from ...tokenizer.training.train import train
-    from ..progress import training_bar
-
-    with training_bar(terminal, corpus.size, recipe.vocab_size - recipe.smallest) as bar:
-        if bar is None:
-            return train(corpus, recipe)
-        return train(replace(corpus, on_read=bar.read), recipe, bar.merge)
+    effort = Effort(threads, read_size(max_memory) if max_memory else usual_memory())
+    names = [path.name for path in paths]
+    training = run_training(terminal, corpus, recipe, effort, names, output)
+    _tell(terminal, training, save(training, names, output))
 
 
 def _tell(terminal: Terminal, training: Training, written: tuple[Path, ...]) -> None:

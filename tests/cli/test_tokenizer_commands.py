@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,10 @@ import pexpect
 import pytest
 
 from lmtool.cli.app import run as run_command_line
+from lmtool.tokenizer.corpus import Corpus
+from lmtool.tokenizer.recipe import Recipe
 from lmtool.tokenizer.save import NAMES
+from lmtool.tokenizer.training.train import train
 from reference.small_tokenizers import ALL, SAMPLES, byte_fallback, texts
 
 SCRIPT = Path(sys.executable).with_name("lmtool")
@@ -172,7 +176,7 @@ def test_text_that_is_not_utf_8_leaves_no_folder(lmtool: Run, tmp_path: Path) ->
 
 def big_text(folder: Path) -> Path:
     """Enough different words that merging them takes some seconds."""
-    words = (f"{n * 7919 % 999_983:x}{n * 104_729 % 999_979:x}" for n in range(250_000))
+    words = (f"{n * 7919 % 999_983:x}{n * 104_729 % 999_979:x}" for n in range(120_000))
     letters = str.maketrans("0123456789", "ghijklmnop")
     path = folder / "big.txt"
     path.write_text(" ".join(words).translate(letters))
@@ -189,19 +193,46 @@ def training_at_a_terminal(environ: dict[str, str], *arguments: object):
     )
 
 
-def test_ctrl_c_ends_the_merge_loop_and_leaves_nothing(
-    lmtool_environ: dict[str, str], tmp_path: Path
-) -> None:
-    child = training_at_a_terminal(lmtool_environ, big_text(tmp_path), "-o", tmp_path / "tok")
-    child.expect("merging")
+def test_ctrl_c_leaves_the_tokenizer_so_far(lmtool_environ: dict[str, str], tmp_path: Path) -> None:
+    big = big_text(tmp_path)
+    child = training_at_a_terminal(lmtool_environ, big, "-o", tmp_path / "tok")
+    child.expect(r"merging.* \d\d\d of")
     child.sendintr()
     began = time.monotonic()
+    child.expect(r"interrupted: the tokenizer so far, ([\d,]+) tokens, is in `([^`]*)`")
+    size, folder = int(child.match[1].replace(b",", b"")), child.match[2].split()
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
     assert time.monotonic() - began < 5
     assert b"Traceback" not in child.before
     assert not (tmp_path / "tok").exists()
+    partial = tmp_path / "tok.partial"
+    assert b"".join(folder) == os.fsencode(partial)
+    assert sorted(os.listdir(partial)) == sorted(NAMES)
+    made = json.loads((partial / "tokenizer.json").read_bytes())["model"]
+    assert len(made["vocab"]) == size
+    whole = train(Corpus((big,)), Recipe(vocab_size=size))
+    assert made["merges"] == json.loads(whole.tokenizer.to_str())["model"]["merges"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_reading_leaves_nothing(
+    lmtool_environ: dict[str, str], tmp_path: Path, number: int, code: int
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train-tokenizer", "-o", str(tmp_path / "tok")],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=lmtool_environ,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"some words to learn from\n" * 50_000)  # more than a pipe holds
+    process.stdin.flush()
+    process.send_signal(number)
+    assert process.wait(10) == code
+    assert process.communicate()[1] == b""
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_terminal_sees_a_bar_and_the_time_left(

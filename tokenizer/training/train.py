@@ -8,21 +8,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ... import InputError
 from ..corpus import Corpus
 from ..recipe import Recipe, empty_tokenizer
+from .memory import USUAL
 
 if TYPE_CHECKING:
     import tokenizers
 
     from .merging import Merges
 
-OnMerge = Callable[[int], None]
-"""Called with the number of merges done so far."""
+
+class Watch(Protocol):
+    """Somebody who looks on while merges are learned."""
+
+    def merged(self, done: int) -> None:
+        """So many merges are done, none at first; called now and then."""
+
+    def stopped(self) -> bool:
+        """Whether to make do with the merges so far; asked before each."""
+        ...
+
+
+class _Nobody:
+    def merged(self, done: int) -> None:
+        pass
+
+    def stopped(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What training may take: threads (None: every core) and about how many bytes of memory."""
+
+    threads: int | None = None
+    memory: int = USUAL
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,12 @@ class Training:
     characters: int
     bytes: int
     seconds: float
+    merges: Merges
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody ended it before its time."""
+        return self.merges.stopped
 
     @property
     def vocab_size(self) -> int:
@@ -48,8 +80,13 @@ class Training:
         return [self.tokenizer.decode([vocabulary[token]]) for token in learned[:count]]
 
 
-def train(corpus: Corpus, recipe: Recipe, on_merge: OnMerge | None = None) -> Training:
-    """Train `recipe` on `corpus`; `on_merge(done)` is called now and then while it merges.
+def train(
+    corpus: Corpus,
+    recipe: Recipe,
+    effort: Effort = Effort(),
+    merging: Callable[[], AbstractContextManager[Watch]] = lambda: nullcontext(_Nobody()),
+) -> Training:
+    """Train `recipe` on `corpus`; the context `merging` is open while merges are learned.
 
     Raises `UsageError` for an impossible recipe and `InputError` for text that can't be read or
     isn't there.
@@ -61,9 +98,11 @@ def train(corpus: Corpus, recipe: Recipe, on_merge: OnMerge | None = None) -> Tr
     words = text.words(tokenizer)
     if not text.characters:
         raise InputError("there is no text to learn from")
-    merges = _learn(words, recipe, on_merge or (lambda done: None))
+    with merging() as watch:
+        merges = _learn(words, recipe, effort, watch)
     assemble(tokenizer, recipe, merges)
-    return Training(tokenizer, recipe, text.characters, text.bytes, monotonic() - began)
+    seconds = monotonic() - began
+    return Training(tokenizer, recipe, text.characters, text.bytes, seconds, merges)
 
 
 class _Counted:
@@ -90,7 +129,9 @@ class _Counted:
         return sorted((word.encode(), count) for word, count in counts.items())
 
 
-def _learn(words: Iterable[tuple[bytes, int]], recipe: Recipe, on_merge: OnMerge) -> Merges:
+def _learn(
+    words: Iterable[tuple[bytes, int]], recipe: Recipe, effort: Effort, watch: Watch
+) -> Merges:
     from .merging import learn_merges
     from .starts import ByteStart
 
@@ -101,7 +142,9 @@ def _learn(words: Iterable[tuple[bytes, int]], recipe: Recipe, on_merge: OnMerge
         limit=recipe.vocab_size,
         min_frequency=recipe.min_frequency,
         max_length=recipe.max_token_length,
-        on_merge=on_merge,
+        on_merge=watch.merged,
+        stopped=watch.stopped,
+        max_memory=effort.memory,
     )
 
 
