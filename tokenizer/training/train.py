@@ -6,8 +6,7 @@ threads change nothing. Which pair is merged first among equals is told in `merg
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
@@ -21,6 +20,7 @@ from .memory import USUAL
 if TYPE_CHECKING:
     import tokenizers
 
+    from .counting import Counted
     from .merging import Merges
 
 
@@ -53,14 +53,23 @@ class Effort:
 
 @dataclass(frozen=True)
 class Training:
-    """A trained tokenizer and what it took: text read, in characters and UTF-8 bytes, seconds."""
+    """A trained tokenizer and what it took: the text that was read, and seconds."""
 
     tokenizer: tokenizers.Tokenizer
     recipe: Recipe
-    characters: int
-    bytes: int
-    seconds: float
+    text: Counted
     merges: Merges
+    seconds: float
+
+    @property
+    def characters(self) -> int:
+        """Characters of text, without separators."""
+        return self.text.characters
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of text, as UTF-8, without separators."""
+        return self.text.bytes
 
     @property
     def stopped(self) -> bool:
@@ -91,42 +100,21 @@ def train(
     Raises `UsageError` for an impossible recipe and `InputError` for text that can't be read or
     isn't there.
     """
+    from .counting import count_words
+    from .splitting import Splitter
+
     recipe.check()
     began = monotonic()
     tokenizer = empty_tokenizer(recipe)
-    text = _Counted(corpus)
-    words = text.words(tokenizer)
+    text = count_words(
+        corpus, Splitter(tokenizer), threads=effort.threads or 0, max_memory=effort.memory
+    )
     if not text.characters:
         raise InputError("there is no text to learn from")
     with merging() as watch:
-        merges = _learn(words, recipe, effort, watch)
+        merges = _learn(text.words, recipe, effort, watch)
     assemble(tokenizer, recipe, merges)
-    seconds = monotonic() - began
-    return Training(tokenizer, recipe, text.characters, text.bytes, seconds, merges)
-
-
-class _Counted:
-    """The corpus's pieces, counted as they pass."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self.characters = 0
-        self.bytes = 0
-
-    def pieces(self) -> Iterator[str]:
-        for piece in self.corpus.pieces():
-            self.characters += len(piece)
-            self.bytes += len(piece.encode())
-            yield piece
-
-    def words(self, tokenizer: tokenizers.Tokenizer) -> list[tuple[bytes, int]]:
-        """All distinct words and how often each occurs, in order."""
-        pre_tokenizer: Any = tokenizer.pre_tokenizer
-        split = pre_tokenizer[0]
-        counts: Counter[str] = Counter()
-        for piece in self.pieces():
-            counts.update(word for word, _ in split.pre_tokenize_str(piece))
-        return sorted((word.encode(), count) for word, count in counts.items())
+    return Training(tokenizer, recipe, text, merges, monotonic() - began)
 
 
 def _learn(
