@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
+import signal
+import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from lmtool import LmtoolError, OutOfMemoryError
 from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.recipe import PATTERNS, Recipe, empty_tokenizer
-from lmtool.tokenizer.training import blocks
+from lmtool.tokenizer.training import blocks, counting, runs, shares, tally, workers
 from lmtool.tokenizer.training.counting import Counted, count_words
 from lmtool.tokenizer.training.splitting import KNOWN, Splitter
 from reference.small_tokenizers import SAMPLES
@@ -123,6 +130,26 @@ def test_documents_are_counted_wherever_blocks_end(
     assert file.documents == counted.documents == sum(map(bool, stripped))
 
 
+SPACES = st.text(" \n\ta'é1!/\u2003\u3000\u00a0\u2028あ", max_size=24)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts=st.lists(SPACES | DOCUMENTS, max_size=5), pattern=st.sampled_from(sorted(KNOWN)))
+def test_chunks_between_spaces_have_the_words_of_the_whole(texts: list[str], pattern: str) -> None:
+    pipeline = empty_tokenizer(Recipe(pattern=pattern))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "_WORTH_CUTTING", 1 << 20)
+        patch.setattr(tally, "_JOINED", 3)
+        counts = tally.Tally(Splitter(pipeline))
+        # The space makes sure that it is worth cutting.
+        texts = [*texts, "a b"]
+        counts.add(blocks.BORDER.join(text.encode() for text in texts))
+        found = {
+            w: n for words, numbers in counts.batches() for w, n in zip(words, numbers, strict=True)
+        }
+    assert found == expected(pipeline, texts)
+
+
 def test_known_patterns_are_found_in_pipelines_that_have_them() -> None:
     known = {name for name, pipeline in PIPELINES.items() if Splitter(pipeline).parts_at_spaces}
     assert known == {"gpt2", "gpt4", "qwen2", "o200k", "gpt2's own"}
@@ -134,3 +161,130 @@ def test_the_order_of_files_changes_nothing(tmp_path: Path) -> None:
     words, _ = count(Corpus(paths))
     assert count(Corpus(paths[::-1]))[0] == words
     assert dict(words) == expected(PIPELINES["gpt4"], [t.strip("\n") for t in SAMPLES.values()])
+
+
+def varied(count: int) -> str:
+    """Text with many distinct words of all lengths, and one that is long."""
+    letters = str.maketrans("0123456789", "abcdefghéö")
+    words = (f"{n * 7919 % 10007}".translate(letters) * (n % 3 + 1) for n in range(count))
+    return " ".join([*words, "あいう" * 300, "end  of\n\nit"])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_count_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    paths = write(tmp_path, varied(4000), "the cat, the hat\n" * 2000, "".join(SAMPLES.values()))
+    alone, _ = count(Corpus(paths), threads=1)
+    monkeypatch.setattr(blocks, "SIZE", 1 << 12)
+    monkeypatch.setattr(workers, "_can_fork", lambda: method == "fork")
+    many, counted = count(Corpus(paths[::-1]), threads=3)
+    assert many == alone
+    assert [file.path for file in counted.files] == [*paths[::-1]]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("name", ["gpt4", "metaspace", "prefix space"])
+def test_spilling_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    paths = write(tmp_path, varied(3000), "the cat, the hat\n" * 20, "".join(SAMPLES.values()))
+    expected_words, _ = count(Corpus(paths), name, threads=1)
+    monkeypatch.setattr(blocks, "SIZE", 1 << 11)
+    monkeypatch.setattr(tally, "_MOST_RUNS", 4)
+    written = spilled(monkeypatch)
+    batches = counting._count(  # pyright: ignore[reportPrivateUsage]
+        blocks.pack(Corpus(paths), Splitter(PIPELINES[name]), list(map(blocks.FileCount, paths))),
+        Splitter(PIPELINES[name]),
+        shares.Share(1, 1 << 18),
+        large=False,
+    )
+    words = [pair for some in batches for pair in zip(*some, strict=True)]
+    assert words == expected_words
+    assert len(written) > 3
+
+
+def spilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every temporary file that is written from now on."""
+    written: list[int] = []
+    made = tempfile.TemporaryFile
+
+    def make(*arguments: object, **named: object) -> IO[bytes]:
+        written.append(1)
+        return made(*arguments, **named)  # pyright: ignore
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
+    return written
+
+
+def test_memory_is_shared_out() -> None:
+    mebi = 1 << 20
+    assert shares.share_memory(0, 7) == shares.Share(7, None)
+    few = shares.share_memory(600 * mebi, 64)
+    assert 1 < few.processes < 6
+    assert few.room is not None
+    assert few.processes * few.room < 600 * mebi
+    tiny = shares.share_memory(mebi, 8)
+    assert tiny.processes == 1
+    assert tiny.room
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> IO[bytes]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(LmtoolError, match=r"cannot write temporary files in `.*: No space left"):
+        runs.Run([runs.pack_batch(([b"a"], [1]))], in_memory=0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    tables=st.lists(st.dictionaries(st.binary(max_size=3), st.integers(1, 1 << 60)), max_size=5),
+    size=st.integers(1, 4),
+)
+def test_runs_merge_to_the_sum(tables: list[dict[bytes, int]], size: int) -> None:
+    def run(table: dict[bytes, int]) -> runs.Run:
+        order = sorted(table)
+        parts = [order[at : at + size] for at in range(0, len(order), size)]
+        return runs.Run(runs.pack_batch((part, [table[w] for w in part])) for part in parts)
+
+    merged = runs.merge(run(table).batches() for table in tables)
+    pairs = [pair for batch in merged for pair in zip(*batch, strict=True)]
+    total: Counter[bytes] = Counter()
+    for table in tables:
+        total.update(table)
+    assert pairs == sorted(total.items())
+
+
+class Broken(Splitter):
+    """Fails in a way of its own where a text says so."""
+
+    def split(self, text: str) -> list[str]:
+        if "memory" in text:
+            raise MemoryError
+        if "killed" in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "bug" in text:
+            raise ValueError("a bug")
+        return super().split(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "says"),
+    [
+        ("memory", OutOfMemoryError, "memory ran out while words were counted"),
+        ("killed", OutOfMemoryError, "the system killed a process that counted words"),
+        ("bug", RuntimeError, "ValueError: a bug"),
+    ],
+)
+def test_a_worker_that_fails_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, kind: type[Exception], says: str
+) -> None:
+    monkeypatch.setattr(blocks, "SIZE", 64)
+    monkeypatch.setattr(workers, "_can_fork", lambda: True)
+    monkeypatch.setattr(counting, "_FEW", 0)
+    paths = write(tmp_path, f"{'a' * 80}\n" * 20 + word + "\nb" * 500)
+    with pytest.raises(kind, match=says):
+        count_words(Corpus(paths), Broken(PIPELINES["own regex"]), threads=2)
+    assert multiprocessing.active_children() == []

@@ -12,7 +12,7 @@ from .splitting import Splitter
 SIZE = 1 << 20
 """Bytes of a block, about."""
 
-LARGEST = 1 << 24
+LARGEST = 1 << 22
 """Bytes a block may have where there is no place to cut it: then it is cut anywhere."""
 
 BORDER = b"\xfe"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from ..corpus import Corpus
 from .blocks import FileCount, pack
+from .runs import Batch, Run, merge, pack_batch
+from .shares import Share, cores, share_memory
 from .splitting import Splitter
 from .tally import Tally
+from .workers import Workers
+
+_FEW = 4
+"""Blocks that the process counts itself before it starts others."""
+
+_LARGE = 8 << 20
+"""Bytes on disk from which on there surely are more blocks than these."""
 
 
 @dataclass
@@ -49,14 +59,38 @@ def count_words(
     """Count the words that `splitter` finds in `corpus`.
 
     `threads` is how many processes count, 0 for one a core. `max_memory` bounds, in bytes, what
-    all of them take, as the operating system counts it; 0 is no bound. Neither changes the result,
-    nor does the order of files. Raises `InputError` for text that can't be read.
+    all of them take, as the operating system counts it; 0 is no bound. What doesn't fit goes to
+    temporary files. Neither changes the result, nor does the order of files. Raises `InputError`
+    for text that can't be read, and `OutOfMemoryError` if a process is killed for its memory.
     """
     files = [FileCount(path) for path in corpus.paths]
-    tally = Tally(splitter)
-    for block in pack(corpus, splitter, files):
-        tally.add(block)
+    share = share_memory(max_memory, threads or cores())
+    batches = _count(pack(corpus, splitter, files), splitter, share, (corpus.size or 0) >= _LARGE)
     for place, faults in corpus.faults.items():
         file = files[place]
         file.bad, file.bad_offset, file.bad_line = faults.count, faults.offset, faults.line
-    return Counted(iter(tally.sorted_words()), tuple(files))
+    words = chain.from_iterable(zip(*batch, strict=True) for batch in batches)
+    return Counted(words, tuple(files))
+
+
+def _count(
+    blocks: Iterator[bytes], splitter: Splitter, share: Share, large: bool
+) -> Iterator[Batch]:
+    """The words of all blocks in sorted batches."""
+    alone = share.processes == 1
+    tally = Tally(splitter, share.room)
+    # To start processes takes longer than to count what is small.
+    first = blocks if alone else islice(blocks, 0 if large else _FEW)
+    for block in first:
+        tally.add(block)
+    block = next(blocks, None)
+    if block is None:
+        return tally.batches()
+    workers = Workers(splitter, share.processes, share.room)
+    try:
+        for more in chain([block], blocks):
+            workers.add(more)
+        sources = [tally.batches(), *workers.sources()]
+        return Run(map(pack_batch, merge(sources))).batches()
+    finally:
+        workers.end()
