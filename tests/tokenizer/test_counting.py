@@ -188,15 +188,16 @@ def test_processes_count_what_one_does(
 def test_spilling_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    paths = write(tmp_path, varied(3000), "the cat, the hat\n" * 20, "".join(SAMPLES.values()))
+    paths = write(tmp_path, varied(4000), "the cat, the hat\n" * 20, "".join(SAMPLES.values()))
     expected_words, _ = count(Corpus(paths), name, threads=1)
     monkeypatch.setattr(blocks, "SIZE", 1 << 11)
+    monkeypatch.setattr(blocks, "_STRETCH", 1 << 10)
     monkeypatch.setattr(tally, "_MOST_RUNS", 4)
     written = spilled(monkeypatch)
     batches = counting._count(  # pyright: ignore[reportPrivateUsage]
         blocks.pack(Corpus(paths), Splitter(PIPELINES[name]), list(map(blocks.FileCount, paths))),
         Splitter(PIPELINES[name]),
-        shares.Share(1, 1 << 18),
+        shares.Share(1, 1 << 17),
         large=False,
     )
     words = [pair for some in batches for pair in zip(*some, strict=True)]
