@@ -50,6 +50,18 @@ def _bench() -> ModuleType:
     return bench
 
 
+def _evaluate() -> ModuleType:
+    from .commands import evaluate
+
+    return evaluate
+
+
+def _score() -> ModuleType:
+    from .commands import score
+
+    return score
+
+
 def _train_tokenizer() -> ModuleType:
     from .commands import train_tokenizer
 
@@ -104,6 +116,12 @@ COMMANDS = {
     "chat": Listed("Talk with a model, at a terminal or from a pipe.", _chat),
     "bench": Listed(
         "Measure how fast a model reads prompts and writes tokens on this machine.", _bench
+    ),
+    "evaluate": Listed(
+        "Measure how well models foretell texts: loss, perplexity, bits per byte.", _evaluate
+    ),
+    "score": Listed(
+        "Print how likely each line of text is to a model, or rank choices for a prompt.", _score
     ),
     "train-tokenizer": Listed(
         "Train a byte-level BPE tokenizer from text.",
