@@ -173,11 +173,11 @@ def test_rare_characters_are_no_symbols_and_nothing_is_merged_across_them() -> N
 
 
 def test_the_rarest_words_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(symbols, "_SMALLEST_MEMORY", 1)
+    monkeypatch.setattr(symbols, "_AROUND", 0)
     monkeypatch.setattr(symbols, "_BATCH", 10)
     words = {f"word{number:04}": 1 + number % 7 for number in range(1000)}
-    # 9 slots of 8 bytes a word, of three fifths of the memory: about 500 words.
-    ours = learn_merges(encoded(words), ByteStart({}), limit=300, max_memory=9 * 8 * 500 * 5 // 3)
+    # 9 slots of 8 bytes a word, of two thirds of the memory: about 500 words.
+    ours = learn_merges(encoded(words), ByteStart({}), limit=300, max_memory=9 * 8 * 500 * 3 // 2)
     kept = {word: count for word, count in words.items() if count >= 5}
     assert ours.words == len(kept)
     assert ours.dropped_words == 1000 - len(kept)

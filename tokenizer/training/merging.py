@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .occurrences import FEW, Change, merge_few, merge_many
+from .occurrences import FEW, Change, merge_all, merge_few, merge_many
 from .starts import Start, Vocabulary
 from .survey import Limits, survey
 from .symbols import Text, lay_out
@@ -126,7 +126,7 @@ class _Learning:
         self._spans = np.ones(size + 1, np.int64)
         for spelled, number in vocabulary.ids.items():
             self._spans[number] = vocabulary.span(spelled)
-        places = max(_PLACES, len(text.slots) // 8)
+        places = max(_PLACES, len(text.slots) // 16)
         self._limits = Limits(least, self._longest, places)
         self._merged: set[int] = set()
         self._exhausted = False
@@ -171,8 +171,8 @@ class _Learning:
         settled = not known or not self._text.has(merged)
         self._spans[merged] = self._spans[left] + self._spans[right]
         if places is None:
-            places = self._text.find(left)
-        if len(places) <= FEW:
+            merge_all(change, left, right, merged)
+        elif len(places) <= FEW:
             merge_few(change, places, left, right, merged)
         else:
             merge_many(change, places, left, right, merged)

@@ -138,21 +138,31 @@ def _add_new(
 
 def merge_many(change: Change, places: Any, left: int, right: int, merged: int) -> None:
     """Merge `left` and `right` at `places`, as far as they still stand there, in chunks."""
-    text, spans = change.text, change.spans
-    places = np.sort(np.asarray(places)).astype(np.int64)
-    places = places[text.slots[places] == left]
-    places = places[text.slots[places + spans[left]] == right]
-    if left == right:
-        places = _without_overlaps(places, int(spans[left]))
-    if not len(places):
-        return
+    places = _standing(change, np.sort(np.asarray(places)).astype(np.int64), left, right)
     if len(places) < _TABLE:
         _SortedSums(change, left, right, merged).take(places)
         return
     sums = _TableSums(change, left, right, merged)
-    for chunk in _chunks(places, int(spans[merged])):
+    for chunk in _chunks(places, int(change.spans[merged])):
         sums.take(chunk)
     sums.tell()
+
+
+def merge_all(change: Change, left: int, right: int, merged: int) -> None:
+    """Merge `left` and `right` wherever they stand, block by block."""
+    sums = _TableSums(change, left, right, merged)
+    for start, stop in change.text.blocks():
+        places = np.flatnonzero(change.text.slots[start:stop] == left) + start
+        sums.take(_standing(change, places, left, right))
+    sums.tell()
+
+
+def _standing(change: Change, places: Array, left: int, right: int) -> Array:
+    """Those of some places, in order, where the pair stands and is to be merged."""
+    slots, span = change.text.slots, int(change.spans[left])
+    places = places[slots[places] == left]
+    places = places[slots[places + span] == right]
+    return _without_overlaps(places, span) if left == right else places
 
 
 def _without_overlaps(places: Array, span: int) -> Array:

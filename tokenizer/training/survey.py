@@ -141,8 +141,9 @@ class _Finder:
                 keys, places = keys[~many], places[~many]
             parts.append((keys, places.astype(np.int32)))
         self._found.counts |= {k: n for k, n in crowd.items() if n >= self._threshold}
-        if parts:
-            self._sort(np.concatenate([k for k, _ in parts]), np.concatenate([p for _, p in parts]))
+        keys, places = (np.concatenate(some) for some in zip(*parts, strict=True))
+        parts.clear()
+        self._sort(keys, places)
         return self._found
 
     def _count_crowd(self, crowd: dict[int, int], keys: Array, places: Array) -> None:
@@ -155,10 +156,11 @@ class _Finder:
         if not len(keys):
             return
         order = np.argsort(keys)
-        keys, places = keys[order], places[order]
+        keys = keys[order]
+        places = places[order]
         del order
         firsts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        sums = np.add.reduceat(self._text.weights[places].astype(np.int64), firsts)
+        sums = np.add.reduceat(self._text.weights[places], firsts, dtype=np.int64)
         ends = np.append(firsts[1:], len(keys))
         good = sums >= self._threshold
         bounds = zip(firsts[good].tolist(), ends[good].tolist(), strict=True)

@@ -37,7 +37,8 @@ BLOCK = 1 << 21
 _BATCH = 1 << 14
 """Words laid out in one go."""
 
-_SMALLEST_MEMORY = 64 << 20
+_AROUND = 200 << 20
+"""Memory that merging takes however small the text. Of the rest, two thirds are for the slots."""
 
 
 class Laying(Protocol):
@@ -96,11 +97,6 @@ class Text:
         """Whether a symbol stands anywhere."""
         return any(bool((self.slots[a:b] == symbol).any()) for a, b in self.blocks())
 
-    def find(self, symbol: int) -> Array:
-        """Every place where a symbol stands, in order."""
-        found = [np.flatnonzero(self.slots[a:b] == symbol) + a for a, b in self.blocks()]
-        return np.concatenate(found)
-
     def renamed(self, ids: Ints) -> None:
         """Write `ids[symbol]` for each symbol; one that becomes BORDER is no symbol any more."""
         for start, stop in self.blocks():
@@ -114,7 +110,7 @@ def lay_out(words: Iterable[tuple[bytes, int]], laying: Laying, max_memory: int)
     Where they need more than `max_memory` bytes, the rarest are left out: all that occur at most
     so and so often, so that it is the same ones whatever the order.
     """
-    room = max(max_memory, _SMALLEST_MEMORY) * 3 // 5 // 8
+    room = max(max_memory - _AROUND, max_memory // 4) * 2 // 3 // 8
     filling = _Filling(room)
     for batch in _batches(words):
         filling.add([word for word, _ in batch], [count for _, count in batch], laying)
