@@ -183,7 +183,8 @@ def _runs() -> tuple[tuple[str, int, int], ...]:
 def _spelled(tokenizer: Tokenizer) -> Iterator[str]:
     """Every added token between letters, spaces and its like."""
     for token in tokenizer.added.values():
-        yield f"a{token}b {token} {token}{token}\n{token}1 x{token.upper()} {token.lower()}{token[:-1]}"
+        yield f"a{token}b {token} {token}{token}\n{token}1"
+        yield f"x{token.upper()} {token.lower()}{token[:-1]}"
 
 
 def _cores() -> int:
