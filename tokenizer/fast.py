@@ -134,23 +134,9 @@ def _probe() -> tuple[str, ...]:
     contexts = "a{0}b {0}c1{0}{0} {0}\n{0}'s!{0}  {0}  \n"
     lines = [contexts.replace("{0}", letter) for letter in _letters()]
     texts = ["".join(lines[start : start + 64]) for start in range(0, len(lines), 64)]
-    marks = [
-        "'s",
-        "'LL",
-        "'ſ",
-        "’t",
-        "1",
-        "12345",
-        "...",
-        "/",
-        "//",
-        "_",
-        "a",
-        "B",
-        "é",
-        "中",
-        "가",
-    ]
+    # ruff: noqa: RUF001  letters that look alike are the point
+    words = ["'s", "'LL", "'ſ", "’t", "1", "12345", "a", "B", "é", "中", "가"]
+    marks = [*words, "...", "/", "//", "_"]
     gaps = ["", " ", "  ", "   ", "\n", "\r\n", "\n\n ", " \n", "\t", "\u00a0", "\u3000", "\u2028"]
     mixed = [left + gap + right for left in marks for gap in gaps for right in marks]
     runs = ["".join(mixed[start : start + 200]) for start in range(0, len(mixed), 200)]
