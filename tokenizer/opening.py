@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import lzma
 import sys
@@ -26,8 +25,8 @@ PACKED = (".gz", ".xz", ".zst")
 """Suffixes of compressed files, which may follow any of the others."""
 
 _TESTERS = {".gz": "gzip -t", ".xz": "xz -t", ".zst": "zstd -t"}
-# 512 bytes of Zstandard unpack to 16 MiB at most: a bomb goes off in small portions.
-_ZSTD_INPUT = 512
+# What so many bytes unpack to, at most 16 MiB: a bomb goes off in small portions.
+_PACKED_BLOCK = {".gz": 1 << 14, ".xz": 1 << 11, ".zst": 1 << 9}
 
 
 def source_name(source: Path) -> str:
@@ -74,7 +73,7 @@ def opened(path: Path) -> Generator[tuple[IO[bytes], IO[bytes]]]:
         with ExitStack() as stack:
             raw = sys.stdin.buffer if path == STDIN else stack.enter_context(path.open("rb"))
             yield raw, _unpacked(path, raw)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         tester = None if getattr(error, "errno", None) else _TESTERS.get(path.suffix)
         raise InputError(
@@ -85,9 +84,10 @@ def opened(path: Path) -> Generator[tuple[IO[bytes], IO[bytes]]]:
 
 def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
     if path.suffix == ".xz":
-        return cast("IO[bytes]", lzma.open(raw))
+        return _unpacked_members(raw, ".xz", lzma.LZMADecompressor)
     if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(raw))
+        # 31 is a gzip header and trailer, and the largest window.
+        return _unpacked_members(raw, ".gz", lambda: zlib.decompressobj(31), zlib.error)
     if path.suffix == ".zst":
         return _unpacked_zstd(path, raw)
     return raw
@@ -96,31 +96,48 @@ def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
 def _unpacked_zstd(path: Path, raw: IO[bytes]) -> IO[bytes]:
     """Zstandard by the `zstandard` package or by the standard library (Python 3.14)."""
     try:
-        return cast("IO[bytes]", io.BufferedReader(_Zstd(raw, import_module("zstandard")), BLOCK))
+        zstandard = import_module("zstandard")
     except ImportError:
         pass
+    else:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        return _unpacked_members(raw, ".zst", unpacker.decompressobj, zstandard.ZstdError)
     try:
-        return cast("IO[bytes]", import_module("compression.zstd").open(raw, "rb"))
+        zstd = import_module("compression.zstd")
     except ImportError:
         raise InputError(
             f"`{path}` needs Python 3.14 or the `zstandard` package to be read",
             hint="`pip install 'lmtool[zstd]'`, or unpack it in a pipe: "
             f"`zstd -dc {path.name} | lmtool …`",
         ) from None
+    return _unpacked_members(raw, ".zst", zstd.ZstdDecompressor, zstd.ZstdError)
 
 
-class _Zstd(io.RawIOBase):
-    """All frames of a Zstandard file, one after another; the end of the file must be that of one.
+def _unpacked_members(
+    raw: IO[bytes], suffix: str, start: Callable[[], Any], error: type[Exception] = lzma.LZMAError
+) -> IO[bytes]:
+    members = _Members(raw, _PACKED_BLOCK[suffix], start, error)
+    return cast("IO[bytes]", io.BufferedReader(members, BLOCK))
 
-    The package's own reader stops after the first frame, and takes a cut file for a whole one.
+
+class _Members(io.RawIOBase):
+    """All members of a packed file, one after another; the file must end where one of them does.
+
+    The libraries' own readers take a file that is cut, or has rubbish behind a member, for a whole
+    one, or stop after the first member.
     """
 
-    def __init__(self, raw: IO[bytes], package: Any) -> None:
+    def __init__(
+        self, raw: IO[bytes], block: int, start: Callable[[], Any], error: type[Exception]
+    ) -> None:
         self._raw = raw
-        self._package = package
-        self._frame: Any = None
-        self._packed = b""
+        self._block = block
+        self._start = start
+        self._error = error
+        self._member: Any = None
+        self._packed: bytes = b""
         self._ready = memoryview(b"")
+        self._begun = False
 
     def readable(self) -> bool:
         return True
@@ -136,20 +153,24 @@ class _Zstd(io.RawIOBase):
 
     def _unpack(self) -> bool:
         """Unpack the next few bytes; False at the end of the file."""
+        if self._begun and self._member is None:
+            # Zeros may fill up .gz and .xz, and no member begins with one.
+            self._packed = self._packed.lstrip(b"\0")
         if not self._packed:
-            self._packed = self._raw.read(_ZSTD_INPUT)
-        if not self._packed:
-            if self._frame is not None:
-                raise EOFError("it ends in the middle of a Zstandard frame")
-            return False
-        if self._frame is None:
-            self._frame = self._package.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+            self._packed = self._raw.read(self._block)
+            if not self._packed:
+                if self._member is not None or not self._begun:
+                    raise EOFError("it ends too early")
+                return False
+            return True
+        if self._member is None:
+            self._member, self._begun = self._start(), True
         try:
-            self._ready = memoryview(self._frame.decompress(self._packed))
-        except self._package.ZstdError as error:
+            self._ready = memoryview(self._member.decompress(self._packed))
+        except self._error as error:
             raise EOFError(str(error)) from error
         self._packed = b""
-        if self._frame.eof:
-            self._packed = self._frame.unused_data
-            self._frame = None
+        if self._member.eof:
+            self._packed = self._member.unused_data
+            self._member = None
         return True
