@@ -1,7 +1,7 @@
 """Processes that count: each takes a block when it is free, and gives its sorted words at the end.
 
-They are forked where that is safe (Linux, and no thread is running that could hold a lock) and
-started afresh elsewhere. They end with the process that started them, however it ends.
+They are forked where that is safe (Linux, and no thread of a library is running, which could hold a
+lock) and started afresh elsewhere. They end with the process that started them, however it ends.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,6 +117,8 @@ class Workers:
 @contextmanager
 def _without_ctrl_c() -> Generator[None]:
     """Processes started here never hear of Ctrl-C: it is the parent who says when they end."""
+    # From 3.12 on Python warns of forking beside any thread.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -127,10 +130,11 @@ def _without_ctrl_c() -> Generator[None]:
 
 
 def _can_fork() -> bool:
-    if sys.platform != "linux" or threading.active_count() > 1:
+    """Whether all threads are Python's own: these hold no lock while another one forks."""
+    if sys.platform != "linux":
         return False
     try:
-        return len(list(Path("/proc/self/task").iterdir())) == 1
+        return len(list(Path("/proc/self/task").iterdir())) == threading.active_count()
     except OSError:
         return False
 
@@ -148,10 +152,13 @@ def _work(
         other.close()
     try:
         _serve(pipe, Tally(splitter, room))
-    except (EOFError, BrokenPipeError, ConnectionError):
-        os._exit(0)
+    except (EOFError, ConnectionError):
+        pass
     except BaseException as error:
-        pipe.send_bytes(_ERROR + _packed_error(error))
+        with suppress(OSError):
+            pipe.send_bytes(_ERROR + _packed_error(error))
+    # What the parent has left unwritten in its streams isn't ours to write.
+    os._exit(0)
 
 
 def _serve(pipe: Connection, tally: Tally) -> None:
