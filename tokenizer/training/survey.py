@@ -25,6 +25,8 @@ _BUCKETS = 1 << 21
 _WANTED = 10_000
 """About how many pairs to tell."""
 
+_CROWDED = -1
+
 _RANGE = 16
 """The threshold isn't below the highest count divided by this: what is rarer changes too much."""
 
@@ -33,7 +35,7 @@ _RANGE = 16
 class Survey:
     """The pairs that occur at least `threshold` times, by the key `left << 32 | right`.
 
-    `places` are in no order; pairs without are so many that the text is to be searched for them.
+    `places` are in order; pairs without are so many that the text is to be searched for them.
     """
 
     threshold: int
@@ -104,12 +106,18 @@ def _choose(totals: Array, occurrences: Array, limits: Limits) -> int:
     places = occurrences[order]
     places[places > limits.crowded] = 0
     fits = max(1, int(np.searchsorted(np.cumsum(places), limits.places, side="right")))
-    lowest = totals[order[min(fits, len(order)) - 1]]
-    return max(limits.least, int(lowest), int(totals[order[0]]) // _RANGE)
+    highest, lowest = int(totals[order[0]]), int(totals[order[min(fits, len(order)) - 1]])
+    if lowest < highest and int((totals >= lowest).sum()) > 2 * _WANTED:
+        lowest += 1  # very many are just as rare
+    return max(limits.least, lowest, highest // _RANGE)
 
 
 class _Finder:
-    """The second pass."""
+    """The second pass.
+
+    What is sorted is the number of a pair's bucket with its place behind it: unlike pairs alone,
+    no two of these are equal, and sorting many equals is slow.
+    """
 
     def __init__(
         self,
@@ -121,51 +129,72 @@ class _Finder:
         threshold: int,
     ) -> None:
         self._text, self._spans, self._longest = text, spans, limits.longest
-        self._threshold = threshold
-        self._hot = totals >= threshold
-        self._crowded = occurrences > limits.crowded
+        hot = totals >= threshold
+        self._numbers = np.cumsum(hot, dtype=np.int32) * hot  # of buckets, from 1; 0 for the rest
+        self._numbers[hot & (occurrences > limits.crowded)] = _CROWDED
         self._found = Survey(threshold)
 
     def found(self) -> Survey:
-        parts: list[tuple[Array, Array]] = []
+        parts: list[Array] = []
         crowd: dict[int, int] = {}
         for start, stop in self._text.blocks():
             places, left, right = _pairs(self._text, self._spans, self._longest, start, stop)
-            bucket = _bucket(left, right, len(self._spans), len(self._hot))
-            hot = self._hot[bucket]
-            places, bucket = places[hot], bucket[hot]
-            keys = left[hot].astype(np.int64) << 32 | right[hot]
-            many = self._crowded[bucket]
-            if many.any():
-                self._count_crowd(crowd, keys[many], places[many])
-                keys, places = keys[~many], places[~many]
-            parts.append((keys, places.astype(np.int32)))
-        self._found.counts |= {k: n for k, n in crowd.items() if n >= self._threshold}
-        keys, places = (np.concatenate(some) for some in zip(*parts, strict=True))
+            numbers = self._numbers[_bucket(left, right, len(self._spans), len(self._numbers))]
+            many = np.flatnonzero(numbers == _CROWDED)
+            if len(many):
+                keys = left[many].astype(np.int64) << 32 | right[many]
+                self._count_crowd(crowd, keys, self._text.weights[places[many]])
+            hot = np.flatnonzero(numbers > 0)
+            parts.append(numbers[hot].astype(np.int64) << 32 | places[hot])
+        found = self._found
+        found.counts |= {key: count for key, count in crowd.items() if count >= found.threshold}
+        marked = np.concatenate(parts)
         parts.clear()
-        self._sort(keys, places)
-        return self._found
+        marked.sort()
+        self._take(marked)
+        return found
 
-    def _count_crowd(self, crowd: dict[int, int], keys: Array, places: Array) -> None:
-        distinct, which = np.unique(keys, return_inverse=True)
-        sums = np.bincount(which, self._text.weights[places])
-        for key, count in zip(distinct.tolist(), sums.tolist(), strict=True):
-            crowd[key] = crowd.get(key, 0) + int(count)
+    def _count_crowd(self, crowd: dict[int, int], keys: Array, weights: Array) -> None:
+        """Add up the counts of a few pairs with very many places."""
+        while len(keys):
+            key = int(keys[0])
+            same = keys == key
+            crowd[key] = crowd.get(key, 0) + int(weights[same].sum(dtype=np.int64))
+            keys, weights = keys[~same], weights[~same]
 
-    def _sort(self, keys: Array, places: Array) -> None:
-        if not len(keys):
+    def _take(self, marked: Array) -> None:
+        """Take note of pairs from the sorted numbers of buckets and places."""
+        if not len(marked):
             return
-        order = np.argsort(keys)
-        keys = keys[order]
-        places = places[order]
-        del order
-        firsts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        places = (marked & 0xFFFFFFFF).astype(np.int32)
+        groups = np.flatnonzero(np.diff(marked >> 32, prepend=0))
+        keys = self._keys(places)
+        firsts = np.flatnonzero(np.diff(keys, prepend=-1))
+        if len(firsts) > len(groups):  # pairs share buckets
+            _part_pairs(keys, places, groups, firsts)
+            firsts = np.flatnonzero(np.diff(keys, prepend=-1))
         sums = np.add.reduceat(self._text.weights[places], firsts, dtype=np.int64)
         ends = np.append(firsts[1:], len(keys))
-        good = sums >= self._threshold
+        good = sums >= self._found.threshold
         bounds = zip(firsts[good].tolist(), ends[good].tolist(), strict=True)
         names = keys[firsts[good]].tolist()
         self._found.counts |= zip(names, sums[good].tolist(), strict=True)
         self._found.places |= {
             key: places[start:end] for key, (start, end) in zip(names, bounds, strict=True)
         }
+
+    def _keys(self, places: Array) -> Array:
+        left = self._text.slots[places]
+        right = self._text.slots[places + self._spans[left]]
+        return left.astype(np.int64) << 32 | right
+
+
+def _part_pairs(keys: Array, places: Array, groups: Array, firsts: Array) -> None:
+    """Sort the pairs, and their places, inside those groups that hold more than one pair."""
+    ends = np.append(groups[1:], len(keys))
+    changes = np.searchsorted(firsts, ends) - np.searchsorted(firsts, groups)
+    for group in np.flatnonzero(changes > 1).tolist():
+        inside = slice(int(groups[group]), int(ends[group]))
+        order = np.argsort(keys[inside], kind="stable")
+        keys[inside] = keys[inside][order]
+        places[inside] = places[inside][order]
