@@ -10,10 +10,10 @@ from ..corpus import Corpus, Part
 from .splitting import Splitter
 
 SIZE = 1 << 20
-"""Bytes of a block, about."""
+"""Bytes of a block, about; a quarter of it where the pipeline splits it itself."""
 
-LARGEST = 1 << 22
-"""Bytes a block may have where there is no place to cut it: then it is cut anywhere."""
+LARGEST = 4
+"""A block may have so many times its size where there is no place to cut it."""
 
 BORDER = b"\xfe"
 """Stands between the documents of a block: a byte that UTF-8 never has."""
@@ -41,6 +41,8 @@ class FileCount:
 
 def pack(corpus: Corpus, splitter: Splitter, files: list[FileCount]) -> Iterator[bytes]:
     """The corpus in blocks; each file of `files`, one a path, is counted while it is read."""
+    # What tokenizers makes of a text takes 50 times as much memory.
+    full = SIZE if splitter.parts_at_spaces else SIZE // 4
     documents: list[bytes] = []
     current: list[bytes] = []
     size = 0
@@ -55,17 +57,18 @@ def pack(corpus: Corpus, splitter: Splitter, files: list[FileCount]) -> Iterator
         if part.ends:
             documents.append(b"".join(current))
             current = []
-        if size < SIZE:
+        if size < full:
             continue
         rest = b""
         if current:
             place = splitter.place_to_cut(part.text)
-            if place is None and size < LARGEST:
-                continue
-            if place is not None:
-                *before, last = current
-                cut = len(part.text[:place].encode())
-                current, rest = [*before, last[:cut]], last[cut:]
+            if place is None:
+                if size < LARGEST * full:
+                    continue
+                place = splitter.likely_place_to_cut(part.text)
+            *before, last = current
+            cut = len(part.text[:place].encode())
+            current, rest = [*before, last[:cut]], last[cut:]
             documents.append(b"".join(current))
         yield BORDER.join(documents)
         documents, current, size = [], [rest] if rest else [], len(rest)

@@ -40,6 +40,9 @@ _WORD_END = re.compile(
 )
 
 
+# A space never joins with what stands before it, so text may be normalized in parts cut there.
+_FORMS = {"NFC", "NFD", "NFKC", "NFKD"}
+
 # What the classes of the patterns hold of ASCII; the other kinds of letters hold nothing.
 _IN_ASCII = {"L": "A-Za-z", "N": "0-9", "Lu": "A-Z", "Ll": "a-z", "s": r"\t-\r "}
 
@@ -57,8 +60,12 @@ class Splitter:
         self._pipeline = bare
         steps = steps_of(bare.pre_tokenizer, "pretokenizers")
         normalizers = steps_of(bare.normalizer, "normalizers")
-        self.pattern = None if normalizers else _known_pattern(steps)
+        kinds = {step["type"] for step in normalizers}
+        self.pattern = _known_pattern(steps) if kinds <= _FORMS | {"Lowercase"} else None
         """The pattern, if it is one of those in `KNOWN` and all there is to splitting."""
+        self.normalizes = bool(normalizers)
+        """Whether text is changed before it is split."""
+        self._keeps_ascii = kinds <= _FORMS
         self.spells_bytes = self.pattern is None and any(
             step["type"] == "ByteLevel" for step in steps + normalizers
         )
@@ -73,10 +80,19 @@ class Splitter:
         """Whether a word surely begins at each space that follows a letter which isn't one."""
         return self.pattern is not None
 
+    def normalize(self, text: str) -> str:
+        """The text that is split for `text`."""
+        if not self.normalizes or (self._keeps_ascii and text.isascii()):
+            return text
+        return self._pipeline.normalizer.normalize_str(text)
+
     def split(self, text: str) -> list[str]:
-        """The words of a document or of one of its parts, as `raw` takes them."""
+        """The words of a normalized document, or of one of its parts, as `raw` takes them."""
         if self.pattern is None:
-            return self._split_slowly(text)
+            pre_tokenizer = self._pipeline.pre_tokenizer
+            if pre_tokenizer is None:
+                return [text] if text else []
+            return [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
         if text.isascii():
             return self._find_ascii_words(text)
         if self._disputed(text):
@@ -91,24 +107,19 @@ class Splitter:
 
     def words(self, text: str) -> list[bytes]:
         """The words of a document in UTF-8."""
-        return list(map(self.raw, self.split(text)))
+        return list(map(self.raw, self.split(self.normalize(text))))
 
     def place_to_cut(self, text: str) -> int | None:
         """A late place in `text` where it can be cut in two without changing a word, if any."""
         if self.pattern is None:
             cutter = self._cutter
             return cutter.place(text, 0, len(text)) if cutter.can_cut else None
-        for places in (_SPACE, _WORD_END):
-            width = 1 << 8
-            while True:
-                since = max(1, len(text) - width)
-                found = [match.start() for match in places.finditer(text, since)]
-                if found:
-                    return found[-1]
-                if since == 1:
-                    break
-                width *= 16
-        return None
+        place = last_match(_SPACE, text)
+        return last_match(_WORD_END, text) if place is None else place
+
+    def likely_place_to_cut(self, text: str) -> int:
+        """A late place where to cut `text` changes hardly a word: before a space, if any."""
+        return last_match(_SPACE, text) or len(text)
 
     @cached_property
     def _find_words(self) -> Callable[[str], list[str]]:
@@ -144,13 +155,17 @@ class Splitter:
     def _cutter(self) -> Cutter:
         return Cutter(self._pipeline)
 
-    def _split_slowly(self, text: str) -> list[str]:
-        pipeline = self._pipeline
-        if pipeline.normalizer is not None:
-            text = pipeline.normalizer.normalize_str(text)
-        if pipeline.pre_tokenizer is None:
-            return [text] if text else []
-        return [word for word, _ in pipeline.pre_tokenizer.pre_tokenize_str(text)]
+
+def last_match(pattern: re.Pattern[str], text: str) -> int | None:
+    """Where the last match in `text` begins that isn't at its start; the end is looked at first."""
+    width = 1 << 8
+    while True:
+        since = max(1, len(text) - width)
+        if found := [match.start() for match in pattern.finditer(text, since)]:
+            return found[-1]
+        if since == 1:
+            return None
+        width *= 16
 
 
 def in_ascii(pattern: str) -> str:
@@ -180,10 +195,14 @@ def _known_pattern(steps: list[dict[str, Any]]) -> str | None:
     match steps:
         case [{"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}]:
             return PATTERNS["gpt2"]
-        case [
-            {"type": "Split", "pattern": {"Regex": str(pattern)}} as split,
-            {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False},
-        ] if split["behavior"] == "Isolated" and not split["invert"] and pattern in KNOWN:
-            return pattern
+        case [{"type": "Split", "pattern": {"Regex": str(pattern)}} as split, *others] if (
+            split["behavior"] == "Isolated" and not split["invert"] and pattern in KNOWN
+        ):
+            return pattern if all(map(_only_maps, others)) else None
         case _:
             return None
+
+
+def _only_maps(step: dict[str, Any]) -> bool:
+    """Whether a step puts letters for bytes and splits nothing."""
+    return step["type"] == "ByteLevel" and not (step["use_regex"] or step["add_prefix_space"])

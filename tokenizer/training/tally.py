@@ -62,6 +62,10 @@ class Tally:
 
     def add(self, block: bytes) -> None:
         """Count the words of a block."""
+        if self._splitter.normalizes:
+            normalize = self._splitter.normalize
+            documents = (normalize(document.decode()) for document in block.split(BORDER))
+            block = BORDER.join(document.encode() for document in documents)
         if self._splitter.parts_at_spaces and block.count(b" ") * _WORTH_CUTTING > len(block):
             self._chunks.update(_chunks(block))
             if self._chunks_full(self._chunks, len(block)):
