@@ -48,6 +48,11 @@ def run_training(
         else:
             watched = replace(corpus, on_read=bar.read)
             training = train(watched, recipe, effort, lambda: merging(bar.merge))
+    if training.merges.dropped_words:
+        terminal.warn(
+            f"there was no room for {training.merges.dropped_words:,} rare words, which occur "
+            f"{training.merges.dropped:,} times in all: --max-memory makes room"
+        )
     if training.stopped:
         _keep(terminal, training, sources, folder)
         ended.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,11 +18,16 @@ NAMES = ("tokenizer.json", "tokenizer_config.json", "training.json")
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `UsageError` if `folder` can't become a folder, before an hour of training."""
+    """Raise an error if `folder` can't be made or written into, before an hour of training.
+
+    `UsageError` where a file is in its place, `LmtoolError` where the system doesn't allow it.
+    """
     for path in (folder, *folder.parents):
         if path.exists():
             if not path.is_dir():
                 raise UsageError(f"`{path}` is not a folder", hint="-o takes the folder to write")
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise LmtoolError(f"cannot write into `{path}`: no permission")
             return
 
 

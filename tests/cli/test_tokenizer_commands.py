@@ -135,7 +135,7 @@ def test_order_of_files_and_threads_change_nothing(piped: Run, tmp_path: Path) -
     ):
         folder = tmp_path / str(run)
         options = ("-o", folder, "--vocab-size", 500, "--sample-bytes", 60_000)
-        done = piped("train-tokenizer", *given, *options, RAYON_NUM_THREADS=threads)
+        done = piped("train-tokenizer", *given, *options, "--threads", threads)
         assert done.returncode == 0, done.stderr
         made.append([(folder / name).read_bytes() for name in NAMES])
     assert made[0] == made[1] == made[2]
@@ -160,6 +160,9 @@ def test_special_tokens_part_documents_and_are_never_learned(model: Path) -> Non
         (["-o", "/dev/null/x"], 2, "is not a folder"),
         (["-o", "x", "--sample-bytes", "0"], 2, "--sample-bytes 0 is no text at all"),
         (["-o", "x", "/dev/null"], 4, "no text to learn from"),
+        (["-o", "x", "--max-memory", "much"], 2, "--max-memory 'much' is no size"),
+        (["-o", "x", "--max-memory", "1M"], 2, "64M is the least"),
+        (["-o", "x", "--threads", "0"], 2, "--threads"),
     ],
 )
 def test_what_can_t_be_trained_is_said(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import tarfile
+import typing
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers, trainers
 
 from lmtool import InputError, LmtoolError, UsageError
 from lmtool.tokenizer.corpus import Corpus
-from lmtool.tokenizer.recipe import PATTERNS, Recipe
+from lmtool.tokenizer.recipe import PATTERNS, Recipe, empty_tokenizer
 from lmtool.tokenizer.save import NAMES, check_folder, save
 from lmtool.tokenizer.tokenizer import Tokenizer
 from lmtool.tokenizer.training.train import Training, train
@@ -62,6 +65,26 @@ def test_merges_are_those_of_the_definition(
     twin = train_naively([text], PATTERNS["gpt4"], size, specials, least, longest)
     merges = [[twin.vocabulary[a], twin.vocabulary[b]] for a, b in twin.merges]
     assert spelled(ours) == (twin.vocabulary, merges)
+
+
+def test_the_library_s_own_trainer_makes_the_same_tokenizer(tmp_path: Path) -> None:
+    """On real text, some thousand merges: identical tokenizer.json."""
+    path = tmp_path / "python.txt"
+    path.write_text(
+        "".join(Path(module.__file__ or "").read_text() for module in (typing, tarfile))
+    )
+    ours = train(Corpus((path,)), Recipe(vocab_size=3000))
+    trainer = trainers.BpeTrainer(
+        vocab_size=3000,
+        min_frequency=2,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    theirs = empty_tokenizer(Recipe())
+    theirs.train_from_iterator(Corpus((path,)).pieces(), trainer)
+    assert ours.tokenizer.to_str() == theirs.to_str()
+    assert ours.vocab_size == 3000
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -172,6 +195,17 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch) ->
             save(training, ["b"], tmp_path / name)
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_seen_before_training(
+    tmp_path: Path, monkeypatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("os.access", lambda path, mode: asked.append(path))
+    for path in (tmp_path, tmp_path / "new", tmp_path / "new" / "below"):
+        with pytest.raises(LmtoolError, match=f"cannot write into `{tmp_path}`: no permission"):
+            check_folder(path)
+    assert asked == [tmp_path] * 3
 
 
 def test_a_file_in_the_folder_s_place_is_seen_before_training(tmp_path: Path) -> None:
