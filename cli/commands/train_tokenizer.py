@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ... import UsageError
+from ..corpus_options import Errors, ErrorsHow, TextField, tell_faults
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..sources import say_if_typing
 from ..terminal import Terminal
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 def train_tokenizer(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Text files, .jsonl, packed ones, or folders; none or `-`: stdin."),
+        typer.Argument(
+            help="Text files, .jsonl, .parquet, packed ones, folders, patterns; none or `-`: stdin."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for tokenizer.json and its config.")
@@ -46,6 +49,8 @@ def train_tokenizer(
         list[str] | None,
         typer.Option(help="Text that parts documents in a file; special tokens do so too."),
     ] = None,
+    errors: Errors = ErrorsHow.strict,
+    text_field: TextField = "text",
     sample_bytes: Annotated[
         int | None, typer.Option(help="Learn from about this many bytes, spread over the text.")
     ] = None,
@@ -93,12 +98,15 @@ def train_tokenizer(
     check_folder(output)
     separators = (*specials, *(doc_separator or ()))
     paths = find_files(files or [STDIN])
-    corpus = Corpus(paths, separators, sample_bytes=sample_bytes)
+    corpus = Corpus(
+        paths, separators, sample_bytes=sample_bytes, errors=errors.value, text_field=text_field
+    )
     if STDIN in paths:
         say_if_typing(terminal, "text")
     effort = Effort(threads, read_size(max_memory) if max_memory else usual_memory())
     names = [path.name for path in paths]
     training = run_training(terminal, corpus, recipe, effort, names, output)
+    tell_faults(terminal, training.text.files, errors)
     _tell(terminal, training, save(training, names, output))
 
 

@@ -50,3 +50,19 @@ def test_processes_end_with_the_one_that_started_them(
         time.sleep(0.02)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_bytes_are_told_by_file(run_lmtool, tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.txt").write_bytes(b"some text\n" * 9 + b"\xff\xfe")
+    how = ("--vocab-size", "280", "--errors")
+    done = run_lmtool("train-tokenizer", "*.txt", "-o", "a", *how, "skip")
+    assert done.returncode == 0
+    warned = [line for line in done.stderr.decode().splitlines() if "UTF-8" in line]
+    first = "warning: `0.txt` is not UTF-8: 2 bytes left out, the first at offset 90, line 10"
+    assert warned[0] == first
+    assert warned[5:] == ["warning: 2 more files are not UTF-8: 4 bytes left out in them"]
+    done = run_lmtool("train-tokenizer", "0.txt", "-o", "b", *how, "replace")
+    assert b"`0.txt` is not UTF-8: 2 U+FFFD put in, the first at offset 90" in done.stderr
+    done = run_lmtool("train-tokenizer", "0.txt", "-o", "c", *how, "strict")
+    assert (done.returncode, (tmp_path / "c").exists()) == (4, False)
