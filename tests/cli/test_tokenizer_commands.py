@@ -161,7 +161,7 @@ def test_special_tokens_part_documents_and_are_never_learned(model: Path) -> Non
         (["-o", "x", "--sample-bytes", "0"], 2, "--sample-bytes 0 is no text at all"),
         (["-o", "x", "/dev/null"], 4, "no text to learn from"),
         (["-o", "x", "--max-memory", "much"], 2, "--max-memory 'much' is no size"),
-        (["-o", "x", "--max-memory", "1M"], 2, "64M is the least"),
+        (["-o", "x", "--max-memory", "1M"], 2, "256M is the least"),
         (["-o", "x", "--threads", "0"], 2, "--threads"),
     ],
 )

@@ -13,7 +13,7 @@ memory, since what has no room is left out: so one text gives one tokenizer on e
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_LEAST = 64 << 20
+_LEAST = 256 << 20
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
@@ -28,7 +28,7 @@ def read_size(text: str, option: str = "--max-memory") -> int:
         raise UsageError(f"{option} {text!r} is no size", hint="write for instance 800M or 2G")
     size = int(float(found[1]) * _UNITS[found[2].lower()])
     if size < _LEAST:
-        raise UsageError(f"{option} {text} is too little", hint="64M is the least")
+        raise UsageError(f"{option} {text} is too little", hint="256M is the least")
     return size
 
 

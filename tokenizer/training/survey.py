@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_BUCKETS = 1 << 21
+_BUCKETS = 1 << 20
 """At most so many buckets; of 16 bytes each."""
 _WANTED = 10_000
 """About how many pairs to tell."""

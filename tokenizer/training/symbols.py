@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -31,11 +32,13 @@ BORDER = -1
 INSIDE = -2
 """A slot inside a symbol."""
 
-BLOCK = 1 << 21
+BLOCK = 1 << 20
 """Slots looked at in one go where the whole array is gone through."""
 
 _BATCH = 1 << 14
-"""Words laid out in one go."""
+"""Words laid out in one go, unless these are long: then so many bytes."""
+
+_BATCH_BYTES = 1 << 20
 
 _AROUND = 200 << 20
 """Memory that merging takes however small the text. Of the rest, two thirds are for the slots."""
@@ -54,8 +57,7 @@ class Text:
     """All distinct words: `slots` as told above, `weights` how often each slot's word occurs.
 
     `dropped_words` and `dropped` say how many distinct words, and how many occurrences of them,
-    were left out because they didn't fit into memory: those that occur `rarest_kept` - 1 times at
-    most.
+    were left out because they didn't fit into memory.
     """
 
     slots: Ints
@@ -63,7 +65,6 @@ class Text:
     words: int = 0
     dropped_words: int = 0
     dropped: int = 0
-    rarest_kept: int = 0
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """The bounds of stretches of about `BLOCK` slots, each with a border at its end."""
@@ -107,8 +108,8 @@ class Text:
 def lay_out(words: Iterable[tuple[bytes, int]], laying: Laying, max_memory: int) -> Text:
     """Put words and their counts, distinct and in a fixed order, into a `Text`.
 
-    Where they need more than `max_memory` bytes, the rarest are left out: all that occur at most
-    so and so often, so that it is the same ones whatever the order.
+    Where they need more than `max_memory` bytes, the rarest are left out, among equals by a hash of
+    the word. Raises `OutOfMemoryError` if not even the most frequent one fits.
     """
     room = max(max_memory - _AROUND, max_memory // 4) * 2 // 3 // 8
     filling = _Filling(room)
@@ -118,8 +119,15 @@ def lay_out(words: Iterable[tuple[bytes, int]], laying: Laying, max_memory: int)
 
 
 def _batches(words: Iterable[tuple[bytes, int]]) -> Generator[list[tuple[bytes, int]]]:
-    rest = iter(words)
-    while batch := list(islice(rest, _BATCH)):
+    batch: list[tuple[bytes, int]] = []
+    size = 0
+    for word, count in words:
+        batch.append((word, count))
+        size += len(word)
+        if len(batch) == _BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 
@@ -131,24 +139,28 @@ class _Filling:
         self._slots = np.full(1 << 16, BORDER, np.int32)
         self._weights: Array = np.zeros(1 << 16, np.int32)
         self._end = 1  # the first slot is a border
-        self._counts: list[Array] = []  # of each word: how often it occurs, how many slots it has
+        self._known: list[Array] = []  # of each word: its rank, how many slots it has
         self._dropped_words = 0
         self._dropped = 0
-        self._least = 1  # words that occur less often are dropped
+        self._least = 0  # words of a lower rank are dropped
 
     def add(self, words: list[bytes], counts: list[int], laying: Laying) -> None:
-        if self._least > 1:
-            words, counts = self._without_rare(words, counts)
+        ranks = _ranks(words, counts)
+        if self._least:
+            kept = ranks >= self._least
+            self._drop(ranks[~kept])
+            ranks = ranks[kept]
+            words, counts = list(compress(words, kept)), list(compress(counts, kept))
         if not words:
             return
         ids, spans, sizes = laying.first_symbols(words)
         slots, weights, widths = _laid(ids, spans, sizes, np.array(counts, np.int64))
         if self._end + len(slots) > self._room:
-            self._drop_rarest(counts, widths)
+            self._drop_rarest(np.stack([ranks, widths], axis=1))
             self.add(words, counts, laying)
             return
         self._append(slots, weights)
-        self._counts.append(np.stack([np.array(counts, np.int64), widths], axis=1))
+        self._known.append(np.stack([ranks, widths], axis=1))
 
     def text(self) -> Text:
         self._slots.resize(self._end, refcheck=False)
@@ -156,10 +168,9 @@ class _Filling:
         return Text(
             self._slots,
             self._weights,
-            sum(map(len, self._counts)),
+            sum(map(len, self._known)),
             self._dropped_words,
             self._dropped,
-            self._least,
         )
 
     def _append(self, slots: Ints, weights: Array) -> None:
@@ -175,37 +186,36 @@ class _Filling:
         self._weights[self._end : end] = weights
         self._end = end
 
-    def _without_rare(self, words: list[bytes], counts: list[int]) -> tuple[list[bytes], list[int]]:
-        kept = [count >= self._least for count in counts]
-        self._dropped_words += kept.count(False)
-        self._dropped += sum(count for count in counts if count < self._least)
-        return (
-            [word for word, keep in zip(words, kept, strict=True) if keep],
-            [count for count, keep in zip(counts, kept, strict=True) if keep],
-        )
+    def _drop(self, ranks: Array) -> None:
+        self._dropped_words += len(ranks)
+        self._dropped += int((ranks >> 32).sum())
 
-    def _drop_rarest(self, coming: list[int], sizes: Array) -> None:
-        """Leave out the words of the lowest counts until an eighth of the room is free again."""
-        known = np.concatenate(self._counts) if self._counts else np.zeros((0, 2), np.int64)
-        both = np.concatenate([known, np.stack([np.array(coming, np.int64), sizes], axis=1)])
-        values, place = np.unique(both[:, 0], return_inverse=True)
-        slots = np.bincount(place, both[:, 1])[::-1].cumsum()[::-1]
-        fits = np.flatnonzero(slots <= self._room * 7 // 8)
-        if not len(fits):
+    def _drop_rarest(self, coming: Array) -> None:
+        """Leave out the words of the lowest ranks until an eighth of the room is free again."""
+        known = np.concatenate([*self._known, np.zeros((0, 2), np.int64)])
+        both = np.concatenate([known, coming])
+        both = both[np.argsort(-both[:, 0])]
+        fits = int(np.searchsorted(both[:, 1].cumsum(), self._room * 7 // 8, side="right"))
+        if not fits:
             raise OutOfMemoryError(
-                "the words don't fit into the memory allowed, not even the most frequent ones",
-                hint="allow more with --max-memory, or learn from less with --sample-bytes",
+                "the words don't fit into the memory allowed, not even the most frequent one",
+                hint="allow more with --max-memory",
             )
-        self._least = int(values[fits[0]])
-        gone = known[known[:, 0] < self._least, 0]
-        self._dropped_words += len(gone)
-        self._dropped += int(gone.sum())
-        self._counts = [known[known[:, 0] >= self._least]]
-        kept = self._weights[1 : self._end] >= self._least
-        end = 1 + int(kept.sum())
-        self._weights[1:end] = self._weights[1 : self._end][kept]
-        self._slots[1:end] = self._slots[1 : self._end][kept]
+        self._least = int(both[fits - 1, 0])
+        kept = known[:, 0] >= self._least
+        self._drop(known[~kept, 0])
+        self._known = [known[kept]]
+        slots = np.repeat(kept, known[:, 1])
+        end = 1 + int(slots.sum())
+        self._weights[1:end] = self._weights[1 : self._end][slots]
+        self._slots[1:end] = self._slots[1 : self._end][slots]
         self._end = end
+
+
+def _ranks(words: list[bytes], counts: list[int]) -> Array:
+    """Numbers that order words by how often they occur, and equals by a hash."""
+    often = np.minimum(np.array(counts, np.int64), (1 << 31) - 1)
+    return often << 32 | np.array([crc32(word) for word in words], np.int64)
 
 
 def _laid(ids: Array, spans: Array, sizes: Array, counts: Array) -> tuple[Ints, Array, Array]:
