@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Listed(NamedTuple):
     """A command in the table: its line on the help page, and how its module is imported.
 
-    The module has a function of the command's name (`-` made `_`) and may have an EPILOG.
+    The module has a function of the command's name (`-` made `_`) and may have an EPILOG and a
+    COMMAND_CLASS.
     """
 
     help: str
@@ -92,6 +93,12 @@ def _inspect() -> ModuleType:
     return inspect
 
 
+def _compare() -> ModuleType:
+    from .commands import compare
+
+    return compare
+
+
 def _quantize() -> ModuleType:
     from .commands import quantize
 
@@ -137,6 +144,10 @@ COMMANDS = {
         "Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer.",
         _inspect,
     ),
+    "compare": Listed(
+        "Set tokenizers side by side on text: size, cost, words, vocabularies, what comes back.",
+        _compare,
+    ),
     "quantize": Listed(
         "Write a checkpoint with its weights in int8 or int4, which loads without the original.",
         _quantize,
@@ -168,7 +179,8 @@ def load_command(name: str) -> Any:
     function = getattr(module, name.replace("-", "_"))
     plain = not getattr(function, "unfolded", False)
     whole = configured(name, function) if plain else function
-    alone.command(name, epilog=getattr(module, "EPILOG", None))(whole)
+    kind = getattr(module, "COMMAND_CLASS", None)
+    alone.command(name, cls=kind, epilog=getattr(module, "EPILOG", None))(whole)
     command = typer.main.get_command(alone)
     if plain:
         add_variables(name, command)

@@ -19,7 +19,7 @@ from .config import default_path, read_config
 
 OF_ONE_RUN = {
     *("help", "version", "config", "debug", "quiet", "verbose", "color"),
-    *("prompt", "file", "files", "output", "rm", "yes", "check"),
+    *("prompt", "file", "files", "output", "rm", "yes", "check", "svg"),
     *("json", "ids", "pieces", "offsets", "null", "lines"),
 }
 """Options that say what one run does. They are no settings: a script counts on their absence."""

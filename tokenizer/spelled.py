@@ -37,14 +37,14 @@ def token_spellings(tokenizer: Tokenizer, size: int) -> list[bytes]:
 def control_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids that stand for no text: special tokens, and those for what the vocabulary can't spell."""
     ids = set(tokenizer.special_ids)
-    unknown = _unknown_id(tokenizer)
+    unknown = unknown_id(tokenizer)
     if unknown is not None:
         ids.add(unknown)
     ends = {id for id in (tokenizer.bos_id, *tokenizer.eos_ids) if id is not None}
     return frozenset(ids | (ends & tokenizer.added.keys()))
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
+def unknown_id(tokenizer: Tokenizer) -> int | None:
     """The id that stands for whatever the model can't spell, if it has one."""
     model: Any = tokenizer.pipeline.model
     if type(model).__name__ == "Unigram":

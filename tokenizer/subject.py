@@ -1,0 +1,172 @@
+"""One tokenizer of a comparison: what it is, and what it did with the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from .bulk import Encoded, first_difference
+from .scripts import SCRIPTS, Layout
+from .spelled import token_spellings, unknown_id
+from .tokenizer import Special, Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass
+class Fault:
+    """Text of a file that doesn't come back: how many lines, and the first byte's offset."""
+
+    lines: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two vocabularies share, tokens taken as the bytes that they stand for."""
+
+    shared: int
+    first: int
+    second: int
+
+    @property
+    def jaccard(self) -> float:
+        """Shared tokens as a share of those that either has."""
+        return self.shared / ((self.first + self.second - self.shared) or 1)
+
+
+class Subject:
+    """A tokenizer, and what is added up while text goes through it."""
+
+    def __init__(self, tokenizer: Tokenizer, special: Special) -> None:
+        """For `tokenizer`, with special tokens in the text taken as `special` says."""
+        import numpy as np
+
+        self.tokenizer = tokenizer
+        self.special: Special = special
+        self.kind = type(tokenizer.pipeline.model).__name__
+        self.spellings = token_spellings(tokenizer, tokenizer.vocab_size)
+        self.uses = np.zeros(max(1, tokenizer.vocab_size), np.int64)
+        """How often each id came [ids]."""
+        self.seconds = 0.0
+        self.bytes = 0
+        self.unknown_bytes = 0
+        self.faults: dict[int, Fault] = {}
+        """By the place of the file among the paths."""
+        self._unknown = unknown_id(tokenizer)
+        spelled = self.spellings
+        if special == "parse":
+            added = tokenizer.added
+            spelled = [added[id].encode() if id in added else one for id, one in enumerate(spelled)]
+        self._lengths = np.array([len(one) for one in spelled] or [0], np.int64)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all the text."""
+        return int(self.uses.sum())
+
+    @cached_property
+    def vocabulary(self) -> frozenset[bytes]:
+        """The bytes of every token that stands for text."""
+        return frozenset(self.spellings) - {b""}
+
+    @property
+    def ordinary(self) -> list[int]:
+        """Ids of the tokens that stand for text."""
+        return [id for id, spelled in enumerate(self.spellings) if spelled]
+
+    @property
+    def unused(self) -> list[int]:
+        """Ids of tokens that stand for text and never came."""
+        return [id for id in self.ordinary if not self.uses[id]]
+
+    @property
+    def unknown_tokens(self) -> int:
+        """How often the token for what can't be spelled came."""
+        return 0 if self._unknown is None else int(self.uses[self._unknown])
+
+    @property
+    def lone_bytes(self) -> int:
+        """Bytes of the text that are tokens by themselves, and only a part of their character."""
+        return sum(
+            int(self.uses[id])
+            for id, spelled in enumerate(self.spellings)
+            if len(spelled) == 1 and spelled[0] >= 0x80
+        )
+
+    def overlap(self, other: Subject) -> Overlap:
+        """What this vocabulary and another share."""
+        one, two = self.vocabulary, other.vocabulary
+        return Overlap(len(one & two), len(one), len(two))
+
+    def add(
+        self, encoded: Sequence[Sequence[int]], texts: Sequence[str], layout: Layout
+    ) -> NDArray[np.int64]:
+        """Count the ids of `texts`; how many begin in each script [scripts]."""
+        import numpy as np
+
+        ids = np.fromiter(chain.from_iterable(encoded), np.int64)
+        self.uses += np.bincount(ids, minlength=len(self.uses))
+        begins = self._begins(ids, encoded, texts, layout)
+        last = max(0, len(layout.script) - 1)
+        return np.bincount(layout.script[np.minimum(begins, last)], minlength=len(SCRIPTS))
+
+    def check(
+        self, encoded: Sequence[list[int]], texts: Sequence[str], place: int, offset: int
+    ) -> None:
+        """Note the texts that ids don't give back; the first is `offset` bytes into its file."""
+        for ids, text in zip(encoded, texts, strict=True):
+            at = first_difference(self.tokenizer, Encoded(text, ids))
+            if at is not None:
+                fault = self.faults.setdefault(place, Fault(0, offset + at))
+                fault.lines += max(1, self._faulty_lines(text))
+            offset += len(text.encode())
+
+    def _faulty_lines(self, text: str) -> int:
+        """How many lines, each by itself, don't come back."""
+        lines = text.splitlines(keepends=True)
+        encoded = self.tokenizer.encode_plain(lines, self.special)
+        return sum(
+            first_difference(self.tokenizer, Encoded(line, ids)) is not None
+            for line, ids in zip(lines, encoded, strict=True)
+        )
+
+    def _begins(
+        self,
+        ids: NDArray[np.int64],
+        encoded: Sequence[Sequence[int]],
+        texts: Sequence[str],
+        layout: Layout,
+    ) -> NDArray[np.int64]:
+        """The character in which each token begins [tokens]."""
+        import numpy as np
+
+        if self.tokenizer.spelling == "bytes":
+            lengths = self._lengths[ids]
+            ends = np.cumsum(lengths)
+            if not len(ends) or ends[-1] == int(layout.size.sum()):
+                characters = np.repeat(np.arange(len(layout.size)), layout.size)
+                starts = ends - lengths
+                return characters[np.minimum(starts, len(characters) - 1)]
+        begins = np.zeros(len(ids), np.int64)
+        passed = done = 0
+        for one, text in zip(encoded, texts, strict=True):
+            spans = self.tokenizer.character_spans(text, self.special)[: len(one)]
+            begins[done : done + len(spans)] = [passed + start for start, _ in spans]
+            self._add_unknown(one, spans, text)
+            done += len(one)
+            passed += len(text)
+        return begins
+
+    def _add_unknown(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str) -> None:
+        if self._unknown in ids:
+            self.unknown_bytes += sum(
+                len(text[start:end].encode())
+                for id, (start, end) in zip(ids, spans, strict=False)
+                if id == self._unknown
+            )
