@@ -7,7 +7,8 @@
 Each side is a process of its own that reads the same file on two cores, in turns; the times are
 those of whole processes. Above 1, lmtool is faster. The peak is the proportional memory (PSS) of
 the process and all its children, looked at every 50 ms; beside it stands the largest resident
-memory that the system counted for any one of them.
+memory that the system counted for any one of them, and the processor time of all, which other work
+on the machine changes less than it changes the time that passes.
 
 `--megabytes` makes a longer text of the one given, by copies that are not quite alike:
 
@@ -58,9 +59,10 @@ FIRST_CORES = 2
 
 @dataclass
 class Run:
-    """What a side took: seconds, peak PSS of all its processes, the largest resident one."""
+    """What a side took: seconds, processor seconds, peak PSS of all, the largest resident one."""
 
     seconds: float
+    processor: float
     pss: int
     resident: int
 
@@ -119,6 +121,7 @@ def contest(path: Path, scratch: Path, arguments: argparse.Namespace) -> None:
     for name, several in runs.items():
         best = Run(
             median(run.seconds for run in several),
+            median(run.processor for run in several),
             max(run.pss for run in several),
             max(run.resident for run in several),
         )
@@ -128,11 +131,17 @@ def contest(path: Path, scratch: Path, arguments: argparse.Namespace) -> None:
         pairs = zip(runs["library"], runs["lmtool"], strict=True)
         ratios = sorted(theirs.seconds / ours.seconds for theirs, ours in pairs)
         print(f"times as fast: {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        both = zip(runs["library"], runs["lmtool"], strict=True)
+        less = sorted(theirs.processor / ours.processor for theirs, ours in both)
+        print(f"by processor time: {median(less):.2f} ({less[0]:.2f} to {less[-1]:.2f})")
 
 
 def tell(run: Run) -> str:
     """A run in words."""
-    return f"{run.seconds:7.2f} s, peak {run.pss / 1e6:,.0f} MB, one {run.resident / 1e6:,.0f} MB"
+    return (
+        f"{run.seconds:7.2f} s, processor {run.processor:.2f} s, "
+        f"peak {run.pss / 1e6:,.0f} MB, one {run.resident / 1e6:,.0f} MB"
+    )
 
 
 def measure(command: list[str]) -> Run:
@@ -143,12 +152,14 @@ def measure(command: list[str]) -> Run:
     process = subprocess.Popen(
         command, env=environ, preexec_fn=lambda: os.sched_setaffinity(0, cores)
     )
-    run = Run(0.0, 0, 0)
+    run = Run(0.0, 0.0, 0, 0)
     done = threading.Event()
     watcher = threading.Thread(target=watch, args=(process.pid, run, done))
     watcher.start()
-    code = process.wait()
+    _, status, usage = os.wait4(process.pid, 0)
+    code = process.returncode = os.waitstatus_to_exitcode(status)
     run.seconds = monotonic() - began
+    run.processor = usage.ru_utime + usage.ru_stime
     done.set()
     watcher.join()
     if code:

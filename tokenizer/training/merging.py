@@ -163,13 +163,15 @@ class _Learning:
         """Merge one pair everywhere; whether the counts of all pairs are still known."""
         left, right = key >> 32, key & 0xFFFFFFFF
         count, places = change.counts.pop(key), change.places.pop(key, None)
-        joined = self.vocabulary.joined(left, right)
-        known = joined in self.vocabulary.ids
-        merged = self.vocabulary.add(joined)
+        vocabulary = self.vocabulary
+        joined = vocabulary.joined(left, right)
+        known = joined in vocabulary.ids
+        merged = vocabulary.add(joined)
         # A special token, or one that an older tokenizer never makes, may be spelled so already.
         # Where it stands in the text its rarer pairs were not counted, and may now be frequent.
         settled = not known or not self._text.has(merged)
-        self._spans[merged] = self._spans[left] + self._spans[right]
+        span = change.lengths[left] + change.lengths[right]
+        self._spans[merged] = change.lengths[merged] = span
         if places is None:
             merge_all(change, left, right, merged)
         elif len(places) <= FEW:
@@ -178,7 +180,7 @@ class _Learning:
             merge_many(change, places, left, right, merged)
         if key not in self._merged:
             self._merged.add(key)
-            self.pairs.append((self.vocabulary.spellings[left], self.vocabulary.spellings[right]))
+            self.pairs.append((vocabulary.spellings[left], vocabulary.spellings[right]))
             self.counts.append(count)
         return settled
 

@@ -41,6 +41,8 @@ class Change:
     def __init__(self, text: Text, spans: Array, found: Survey, longest: int) -> None:
         self.text = text
         self.spans = spans
+        self.lengths: list[int] = spans.tolist()
+        """The same as a list, of which Python takes single ones faster."""
         self.longest = longest
         self.threshold = found.threshold
         self.counts = found.counts
@@ -68,8 +70,7 @@ class Change:
 def merge_few(change: Change, places: Any, left: int, right: int, merged: int) -> None:
     """Merge `left` and `right` at `places`, as far as they still stand there, one by one."""
     slots, weights, counts = change.slots_view, change.weights_view, change.counts
-    left_span, right_span = int(change.spans[left]), int(change.spans[right])
-    span = left_span + right_span
+    left_span, span = change.lengths[left], change.lengths[merged]
     before: dict[int, list[int]] = {}  # the symbol before: its count, then its places
     after: dict[int, list[int]] = {}
     last_end = -1
@@ -126,13 +127,13 @@ def _add_new(
     merged: int,
     span: int,
 ) -> None:
-    threshold, spans = change.threshold, change.spans
+    threshold, lengths = change.threshold, change.lengths
     room = change.longest - span
     for x, entry in before.items():
-        if entry[0] >= threshold and spans[x] <= room:
+        if entry[0] >= threshold and lengths[x] <= room:
             change.add(x << 32 | merged, entry[0], entry[1:])
     for y, entry in after.items():
-        if entry[0] >= threshold and spans[y] <= room:
+        if entry[0] >= threshold and lengths[y] <= room:
             change.add(merged << 32 | y, entry[0], entry[1:])
 
 
@@ -143,7 +144,7 @@ def merge_many(change: Change, places: Any, left: int, right: int, merged: int) 
         _SortedSums(change, left, right, merged).take(places)
         return
     sums = _TableSums(change, left, right, merged)
-    for chunk in _chunks(places, int(change.spans[merged])):
+    for chunk in _chunks(places, change.lengths[merged]):
         sums.take(chunk)
     sums.tell()
 
@@ -159,7 +160,7 @@ def merge_all(change: Change, left: int, right: int, merged: int) -> None:
 
 def _standing(change: Change, places: Array, left: int, right: int) -> Array:
     """Those of some places, in order, where the pair stands and is to be merged."""
-    slots, span = change.text.slots, int(change.spans[left])
+    slots, span = change.text.slots, change.lengths[left]
     places = places[slots[places] == left]
     places = places[slots[places + span] == right]
     return _without_overlaps(places, span) if left == right else places
@@ -192,7 +193,7 @@ class _Sums:
     def __init__(self, change: Change, left: int, right: int, merged: int) -> None:
         self.change = change
         self.left, self.right, self.merged = left, right, merged
-        self.span = int(change.spans[merged])
+        self.span = change.lengths[merged]
         self.touching = len(change.spans) - 1
         """Stands for the symbol before where that was merged too; no id is as high."""
 
@@ -203,7 +204,7 @@ class _Sums:
         weights = self.change.text.weights[places]
         x_places = places + np.minimum(slots[places - 1], -1)
         x, y = slots[x_places], slots[ends]
-        slots[ends - self.span + self.change.spans[self.left]] = INSIDE
+        slots[ends - self.span + self.change.lengths[self.left]] = INSIDE
         slots[ends - 1] = -self.span
         slots[places] = self.merged
         touch = np.flatnonzero(places[1:] == ends[:-1])
@@ -238,7 +239,7 @@ class _Sums:
         key = a << 32 | b
         if key in change.counts:
             change.counts[key] -= count
-        if count >= change.threshold and change.spans[c] + change.spans[d] <= change.longest:
+        if count >= change.threshold and change.lengths[c] + change.lengths[d] <= change.longest:
             change.add(c << 32 | d, count, places)
 
 

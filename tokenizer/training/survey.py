@@ -86,7 +86,7 @@ def _bucket(left: Array, right: Array, symbols: int, buckets: int) -> Array:
 
 def _fill_buckets(text: Text, spans: Array, longest: int) -> tuple[Array, Array]:
     """How much all pairs in a bucket count, and how many places they have."""
-    buckets = min(_BUCKETS, 1 << (2 * len(text.slots)).bit_length())
+    buckets = min(_BUCKETS, 1 << (len(text.slots) // 4 + 16).bit_length())
     totals = np.zeros(buckets, np.float64)  # exact up to 2 ** 53
     occurrences = np.zeros(buckets, np.int64)
     for start, stop in text.blocks():

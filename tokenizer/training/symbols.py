@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
@@ -119,12 +119,13 @@ def lay_out(words: Iterable[tuple[bytes, int]], laying: Laying, max_memory: int)
 
 
 def _batches(words: Iterable[tuple[bytes, int]]) -> Generator[list[tuple[bytes, int]]]:
+    rest = iter(words)
     batch: list[tuple[bytes, int]] = []
     size = 0
-    for word, count in words:
-        batch.append((word, count))
-        size += len(word)
-        if len(batch) == _BATCH or size > _BATCH_BYTES:
+    while some := list(islice(rest, max(1, _BATCH // 64))):
+        batch += some
+        size += sum(len(word) for word, _ in some)
+        if len(batch) >= _BATCH or size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
