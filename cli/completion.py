@@ -15,6 +15,12 @@ VARIABLE = "_LMTOOL_COMPLETE"
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 OPTIONS = ("--install-completion", "--show-completion")
 
+_MARKS = (
+    *("config.json", "tokenizer.json", "tokenizer.model", "tekken.json", "spiece.model"),
+    *("merges.txt", "vocab.txt"),
+)
+"""Files that make a folder a model's, or a tokenizer's."""
+
 Completer = Callable[[str], "list[Any]"]
 
 
@@ -55,7 +61,7 @@ def _models() -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for name in here:
-        if any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
+        if any((Path(name) / file).exists() for file in _MARKS):
             yield name, "a folder here"
 
 

@@ -40,7 +40,8 @@ def encode_prompt(
         return Encoded(tokenizer.decode(ids) if tokenizer else None, ids)
     if tokenizer is None:
         raise ModelError(
-            f"`{path}` has no tokenizer.json", hint="--token-ids takes the prompt as token ids"
+            f"`{path}` has no tokenizer.json or other tokenizer",
+            hint="--token-ids takes the prompt as token ids",
         )
     if chat.on:
         return _in_template(text, tokenizer, prompt, chat)

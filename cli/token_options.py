@@ -37,7 +37,7 @@ Model = Annotated[
         "--model",
         envvar="LMTOOL_MODEL",
         autocompletion=complete_model,
-        help="A checkpoint folder, a tokenizer.json, a repository id, or `default`.",
+        help="A checkpoint folder, a tokenizer's file, a repository id, or `default`.",
     ),
 ]
 Files = Annotated[

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from .. import InputError, LmtoolError, ModelError
 from ..tokenizer.chat import ChatTemplate, Message
+from ..tokenizer.formats.found import has_tokenizer
 from ..tokenizer.tokenizer import Tokenizer
 from .device import available_memory, find_kv_dtype
 from .facts import cache_bytes
@@ -154,15 +155,18 @@ class Examination:
         )
 
     def _tokenizer(self) -> Tokenizer | None:
-        if not (self._folder / "tokenizer.json").exists():
+        if self._try("tokenizer", lambda: has_tokenizer(self._folder)) is False:
             self._say(
                 "tokenizer",
                 "warning",
-                f"`{self._folder}` has no tokenizer.json",
+                f"`{self._folder}` has no tokenizer.json or other tokenizer",
                 hint="prompts must be given as ids (--token-ids)",
             )
             return None
-        return self._try("tokenizer", lambda: Tokenizer.load(self._folder))
+        tokenizer = self._try("tokenizer", lambda: Tokenizer.load(self._folder))
+        if tokenizer is not None:
+            self._say("tokenizer", "ok", tokenizer.format)
+        return tokenizer
 
     def _vocabulary(self, checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
         """Whether tokenizer, embedding, end-of-text ids and chat template belong together."""
@@ -172,7 +176,7 @@ class Examination:
                 "vocabulary",
                 "error",
                 f"the tokenizer has {ids:,} ids, but the embedding only {rows:,} rows",
-                hint="tokenizer.json and the weights don't belong together",
+                hint="the tokenizer and the weights don't belong together",
             )
         else:
             self._say("vocabulary", "ok", f"{ids:,} ids for {rows:,} rows")

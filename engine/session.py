@@ -13,6 +13,7 @@ import torch
 
 from .. import InputError, ModelError, UsageError
 from ..tokenizer.files import replacing
+from ..tokenizer.formats.found import has_tokenizer
 from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
@@ -146,12 +147,12 @@ class Session:
         if threads is not None:
             torch.set_num_threads(threads)
         checkpoint = open_checkpoint(path)
-        tokenizer = Tokenizer.load(path) if (path / "tokenizer.json").exists() else None
+        tokenizer = Tokenizer.load(path) if has_tokenizer(path) else None
         if tokenizer is not None and tokenizer.vocab_size > checkpoint.spec.vocab:
             raise ModelError(
                 f"`{path}`: the tokenizer has {tokenizer.vocab_size} ids, "
                 f"but the embedding only {checkpoint.spec.vocab} rows",
-                hint="tokenizer.json and the weights don't belong together",
+                hint="the tokenizer and the weights don't belong together",
             )
         _check_quant(checkpoint, quant)
         if compiled:

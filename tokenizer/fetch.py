@@ -27,6 +27,7 @@ from .repository import (
     Repository,
     Wanted,
     choose,
+    has_tokenizer,
     repository_folder,
     shards_named,
 )
@@ -165,8 +166,10 @@ class _Fetching:
     def _check(self, names: set[str], chosen: list[str], wanted: Wanted) -> None:
         """Refuse what can't be of use, before it is fetched."""
         if wanted is Wanted.TOKENIZER:
-            if "tokenizer.json" not in names:
-                raise ModelError(f"the repository `{self._repository}` has no tokenizer.json")
+            if not has_tokenizer(names):
+                raise ModelError(
+                    f"the repository `{self._repository}` has no tokenizer.json or other tokenizer"
+                )
             return
         if wanted is Wanted.ADAPTER:
             for name in ADAPTER_FILES:

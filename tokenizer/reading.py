@@ -1,20 +1,19 @@
-"""A tokenizer's files, read with every fault named: tokenizer.json and what lies beside it."""
+"""A tokenizer's files, read with every fault named: one of any format, and what lies beside it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import ModelError
+from .contents import parse_json, read_contents, read_object, read_utf8
+from .formats.built import Built, Encoder
+from .formats.found import NEEDS, PATTERNS, find_file
+from .formats.reading import read_other
 
 if TYPE_CHECKING:
     import tokenizers
-
-LFS_POINTER = b"version https://git-lfs"
-
-_OTHER_FORMATS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
 @dataclass(frozen=True)
@@ -27,26 +26,45 @@ class TokenizerFiles:
     chat_templates: dict[str, str]
     """Jinja sources by name; one that has none is called "default"."""
     path: Path
-    """The tokenizer.json."""
+    """The tokenizer.json, or the file of another format."""
     ends: tuple[str, ...] = ()
     """What either of those files calls the token that ends a text."""
+    format: str = "tokenizer.json"
+    """What was read, in words."""
+    encoder: Encoder | None = None
+    """What gives the ids where the pipeline alone would give others than the format's own."""
 
 
 def read_files(path: Path) -> TokenizerFiles:
-    """Read the tokenizer at `path`, a folder or a tokenizer.json with or without its config.
+    """Read the tokenizer at `path`, a folder or a file of any format, with or without its config.
 
-    Raises `ModelError` for what is missing, not JSON, a Git LFS pointer or damaged.
+    Raises `ModelError` for what is missing, damaged, a Git LFS pointer, or of a kind that lmtool
+    can't encode exactly as it is meant.
     """
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.exists():
-        raise _missing(path, file)
+    file = find_file(path)
+    if file is None:
+        raise _missing(path)
     folder = file.parent
     sources = [
-        _read_object(folder / name) for name in ("special_tokens_map.json", "tokenizer_config.json")
+        read_object(folder / name, optional=True)
+        for name in ("special_tokens_map.json", "tokenizer_config.json")
     ]
-    ends = tuple(end for one in sources if (end := token_named(one, "eos_token")) is not None)
     config = sources[0] | sources[1]
-    return TokenizerFiles(_read_pipeline(file), config, _chat_templates(folder, config), file, ends)
+    built = read_other(file, config) or Built(_read_pipeline(file), "tokenizer.json")
+    # Left on, these would cut or fill every text to a training-time length.
+    built.pipeline.no_truncation()
+    built.pipeline.no_padding()
+    said = (token_named(one, "eos_token") for one in (built.config, *sources))
+    ends = tuple(end for end in said if end is not None)
+    return TokenizerFiles(
+        built.pipeline,
+        built.config | config,
+        _chat_templates(folder, config),
+        file,
+        ends,
+        built.format,
+        built.encoder,
+    )
 
 
 def token_named(config: dict[str, Any], role: str) -> str | None:
@@ -57,78 +75,33 @@ def token_named(config: dict[str, Any], role: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _missing(path: Path, file: Path) -> ModelError:
+def _missing(path: Path) -> ModelError:
     if not path.exists():
         return ModelError(f"no such file or folder: `{path}`")
-    others = [name for name in _OTHER_FORMATS if (file.parent / name).exists()]
-    if others:
-        return ModelError(
-            f"`{path}` has no tokenizer.json, only {', '.join(others)}",
-            hint="`AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers makes one",
-        )
-    return ModelError(f"`{path}` has no tokenizer.json")
+    alone = [name for name in NEEDS if (path / name).exists()]
+    if alone:
+        return ModelError(f"`{path}` has {alone[0]}, but no {NEEDS[alone[0]]} beside it")
+    return ModelError(
+        f"`{path}` has no tokenizer.json or other tokenizer",
+        hint=f"it looks for {', '.join(PATTERNS)}",
+    )
 
 
 def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer
 
-    data = _read_bytes(file)
+    data = read_contents(file)
     try:
-        pipeline = Tokenizer.from_buffer(data)
+        return Tokenizer.from_buffer(data)
     except Exception as error:  # the binding raises a bare Exception
-        _parse(file, data)
+        parse_json(file, data)
         reason = " ".join(str(error).split())
         raise ModelError(f"`{file}` is not a tokenizer: {reason[:200]}") from error
-    # Left on, these would cut or fill every text to a training-time length.
-    pipeline.no_truncation()
-    pipeline.no_padding()
-    return pipeline
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """A JSON object from an optional file: empty if the file isn't there."""
-    if not file.exists():
-        return {}
-    value = _parse(file, _read_bytes(file))
-    if not isinstance(value, dict):
-        raise ModelError(f"`{file}` is not a JSON object")
-    return cast("dict[str, Any]", value)
-
-
-def _read_bytes(file: Path) -> bytes:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read `{file}`: {error.strerror or error}") from error
-    if data.startswith(LFS_POINTER):
-        raise ModelError(
-            f"`{file}` is a Git LFS pointer, not the file itself",
-            hint="`git lfs pull` in its repository fetches it",
-        )
-    return data
-
-
-def _parse(file: Path, data: bytes) -> object:
-    if not data:
-        raise ModelError(f"`{file}` is empty")
-    try:
-        return json.loads(data)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}, of {len(data)} bytes"
-        raise ModelError(f"`{file}` is not JSON: {error.msg} at {place}") from error
-    except RecursionError as error:
-        raise ModelError(f"`{file}` is not JSON that can be read: nested too deep") from error
 
 
 def read_template(file: Path) -> str:
     """A Jinja file. Raises `ModelError` where it can't be read or isn't UTF-8."""
-    data = _read_bytes(file)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelError(f"`{file}` is not UTF-8: offset {error.start}") from error
+    return read_utf8(file)
 
 
 def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:

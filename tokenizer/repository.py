@@ -11,6 +11,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from .. import ModelError
+from .formats.found import NEEDS, find_file
+from .formats.found import choose as tokenizer_file
+
 MAIN = "main"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -103,13 +107,29 @@ def choose(names: Collection[str], wanted: Wanted) -> list[str]:
     """
     if wanted is Wanted.ADAPTER:
         return [name for name in ADAPTER_FILES if name in names]
-    tokenizer = sorted(name for name in names if _matches(name, _TOKENIZER_FILES))
+    tokenizer = _tokenizer_files(names)
     if wanted is Wanted.TOKENIZER:
         return tokenizer
     others = sorted(name for name in names if _matches(name, ("*.json",)))
     others = [name for name in others if name not in tokenizer and not name.endswith(".index.json")]
     weights = [name for name in (SINGLE, INDEX) if name in names]
     return [*others, *tokenizer, *weights[:1]]
+
+
+def has_tokenizer(names: Collection[str]) -> bool:
+    """Whether a repository with these files has a tokenizer, of whatever format."""
+    return tokenizer_file([name for name in names if "/" not in name]) is not None
+
+
+def _tokenizer_files(names: Collection[str]) -> list[str]:
+    """A tokenizer's files. Without tokenizer.json the config too, and last what it is read from."""
+    found = sorted(name for name in names if _matches(name, _TOKENIZER_FILES))
+    if "tokenizer.json" in names:
+        return found
+    main = tokenizer_file([name for name in names if "/" not in name])
+    last = [name for name in (NEEDS.get(main or ""), main) if name is not None]
+    first = [name for name in ("config.json",) if main is not None and name in names]
+    return [*first, *(name for name in found if name not in last), *last]
 
 
 def shards_named(index: Path) -> list[str]:
@@ -127,7 +147,10 @@ def shards_named(index: Path) -> list[str]:
 def missing(folder: Path, wanted: Wanted) -> list[str]:
     """The files that a snapshot lacks to be of use; empty if it has all that are needed."""
     if wanted is Wanted.TOKENIZER:
-        needed = ["tokenizer.json"]
+        try:
+            return [] if find_file(folder) is not None else ["tokenizer.json"]
+        except ModelError:  # several: reading it says so
+            return []
     elif wanted is Wanted.ADAPTER:
         needed = list(ADAPTER_FILES)
     elif (folder / SINGLE).exists() or not (folder / INDEX).exists():

@@ -29,13 +29,15 @@ class Place(NamedTuple):
 class Tokenizer:
     """A tokenizer as its files describe it.
 
-    `name` is its folder's; `chat_templates` are Jinja sources by name, usually one, "default".
+    `name` is its folder's, `format` what was read, in words. `chat_templates` are Jinja sources
+    by name, usually one, "default".
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
         """Build it from files that have been read; `load` does both."""
         self.pipeline = files.pipeline
         self.name = files.path.resolve().parent.name
+        self.format = files.format
         self.chat_templates = files.chat_templates
         self.spelling = spelling_of(files.pipeline)
         self._config = files.config
@@ -46,9 +48,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """The tokenizer of the checkpoint folder, or in the tokenizer.json, at `path`.
+        """The tokenizer of the checkpoint folder, or in the file of whatever format, at `path`.
 
-        Raises `ModelError` for what is missing, not JSON, a Git LFS pointer or damaged.
+        Raises `ModelError` for what is missing, damaged, a Git LFS pointer, or of a kind that
+        lmtool can't encode exactly as it is meant.
         """
         return cls(read_files(path))
 

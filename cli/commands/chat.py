@@ -83,7 +83,8 @@ def _begin(
     tokenizer = session.tokenizer
     if tokenizer is None:
         raise ModelError(
-            f"`{session.card.path}` has no tokenizer.json", hint="a talk needs a tokenizer"
+            f"`{session.card.path}` has no tokenizer.json or other tokenizer",
+            hint="a talk needs one",
         )
     opened = template.open_template(tokenizer)
     if opened.end_of_turn is not None:

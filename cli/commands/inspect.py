@@ -38,7 +38,7 @@ def inspect(
         str,
         typer.Argument(
             autocompletion=complete_model,
-            help="A checkpoint folder, a tokenizer.json, a repository id, `default`.",
+            help="A checkpoint folder, a tokenizer's file, a repository id, `default`.",
         ),
     ] = "default",
     ctx_size: ReckonedContext = None,
@@ -51,6 +51,7 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer."""
+    from ...tokenizer.formats.found import has_tokenizer
     from ...tokenizer.tokenizer import Tokenizer
 
     terminal = open_terminal(quiet, verbose, color)
@@ -60,8 +61,8 @@ def inspect(
         from ...engine.facts import checkpoint_facts
 
         facts |= checkpoint_facts(path, ctx_size, kv_dtype)
-        has_tokenizer = (path / "tokenizer.json").exists()
-        facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path)) if has_tokenizer else None
+        there = has_tokenizer(path)
+        facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path)) if there else None
         facts["licence"] = licence(path)
     else:
         facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path))
@@ -93,6 +94,7 @@ def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
         return {str(id): tokenizer.token_text(id) for id in sorted(ids)}
 
     return {
+        "format": tokenizer.format,
         "kind": type(tokenizer.pipeline.model).__name__,
         "vocabulary": tokenizer.vocab_size,
         "bos": tokenizer.bos_id,
@@ -147,5 +149,6 @@ def _tokenizer_rows(tokenizer: dict[str, Any] | None) -> list[tuple[str, str]]:
     chat = "yes" if tokenizer["chat_template"] else "none"
     return [
         ("tokenizer", f"{tokenizer['kind']}, {tokenizer['vocabulary']:,} ids; a text ends: {ends}"),
+        ("", f"read from {tokenizer['format']}"),
         ("chat template", chat),
     ]

@@ -196,10 +196,10 @@ def test_a_damaged_file_gets_one_plain_line(
 
 
 def test_a_folder_without_tokenizer_json_says_what_it_has(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no tokenizer\.json$"):
+    with pytest.raises(ModelError, match=r"has no tokenizer\.json or other tokenizer$"):
         Tokenizer.load(tmp_path)
-    (tmp_path / "tokenizer.model").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"has no tokenizer\.json, only tokenizer\.model"):
+    (tmp_path / "vocab.json").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"has vocab\.json, but no merges\.txt beside it"):
         Tokenizer.load(tmp_path)
 
 

@@ -1,0 +1,1 @@
+"""Readers of tokenizer files other than tokenizer.json: each makes a pipeline of them."""
