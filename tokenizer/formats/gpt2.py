@@ -198,7 +198,12 @@ def _pipeline(
         split = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
         pipeline.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
         pipeline.decoder = decoders.Sequence(
-            [decoders.ByteLevel(), decoders.Replace(suffix, " "), decoders.Strip(" ", 0, 1)]
+            [
+                decoders.ByteLevel(),
+                decoders.Replace(suffix, " "),
+                # `Strip` panics where there is no text.
+                decoders.Replace(Regex(r"\A\s+|\s+\z"), ""),
+            ]
         )
     return pipeline
 
