@@ -73,7 +73,7 @@ class Report:
                 "bytes": self.total.bytes,
                 "characters": self.total.characters,
                 "words": self.total.words,
-                "bad_bytes": comparison.bad_bytes,
+                "bad_bytes": sum(file.bad for file in comparison.files),
             },
             "by": self.by,
             "groups": [self._group_as_json(group) for group in self.groups],
@@ -125,8 +125,8 @@ class Report:
                     for file, fault in subject.faults.items()
                 ],
             },
-            "seconds": subject.seconds,
-            "bytes_per_s": subject.bytes / subject.seconds if subject.bytes else None,
+            "encoder": subject.encoder,
+            "bytes_per_s": subject.timed_bytes / subject.seconds if subject.timed_bytes else None,
         }
 
     def _group_as_json(self, group: Group) -> dict[str, Any]:

@@ -109,6 +109,8 @@ class _Tables:
             ["lines changed", *(f"{faulty_lines(one):,}" for one in subjects)],
             ["MB/s, roughly", *(_speed(one) for one in subjects)],
         ]
+        if any(one.encoder != "tokenizers" for one in subjects):
+            rows.append(["  by", *(one.encoder for one in subjects)])
         if not any(one.unknown_tokens for one in subjects):
             rows = [row for row in rows if row[0] not in ("unknown tokens", "  share of the text")]
         files = len(self.report.comparison.paths)
@@ -220,4 +222,6 @@ def _change(value: float | None) -> str:
 
 
 def _speed(subject: Subject) -> str:
-    return f"{subject.bytes / subject.seconds / 1e6:.1f}" if subject.bytes else "-"
+    if not subject.timed_bytes:
+        return "-"
+    return f"{subject.timed_bytes / subject.seconds / 1e6:.1f}"

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from .bulk import BATCH
 from .contrast import Contrast, WordCounts, find_contrasts
 from .corpus import STDIN, Corpus, Errors
+from .fast import WORTH_IT
 from .grouping import Cell
-from .scripts import SCRIPTS, UNSPACED, Layout, ScriptTable
+from .scripts import SCRIPTS, UNSPACED, ScriptTable
 from .subject import Overlap, Subject
 from .tokenizer import Special, Tokenizer
+from .training.blocks import FileCount
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,13 +34,16 @@ class Comparison:
     """What came out. Tokens, subjects and the like stand in the order of the tokenizers."""
 
     subjects: tuple[Subject, ...]
-    paths: tuple[Path, ...]
+    files: tuple[FileCount, ...]
     cells: tuple[Cell, ...]
     """Counts for each file and script in it."""
     contrasts: tuple[Contrast, ...]
     """Words that the first tokenizer and each of the others part most differently."""
-    bad_bytes: int
-    """Bytes that weren't UTF-8, replaced or left out."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, in the order of their counts."""
+        return tuple(file.path for file in self.files)
 
     def overlaps(self) -> Iterator[tuple[int, int, Overlap]]:
         """Each pair of tokenizers by their places, and what their vocabularies share."""
@@ -63,10 +67,11 @@ def compare(
     `sample_bytes` takes about so many bytes in all, from each file by its size on disk, spread
     over it. Raises `InputError` for what can't be read or isn't text.
     """
-    run = _Run([Subject(one, special) for one in tokenizers], special)
+    subjects = [Subject(one, special) for one in tokenizers]
+    run = _Run(subjects, WORTH_IT if _size(paths, sample_bytes) < WORTH_IT else 0)
     shares = _shares(paths, sample_bytes)
     cells: list[Cell] = []
-    bad = 0
+    files: list[FileCount] = []
     for place, path in enumerate(paths):
         corpus = Corpus(
             (path,),
@@ -76,10 +81,25 @@ def compare(
             text_field=text_field,
             exact=True,
         )
-        cells += run.read(place, _texts(corpus))
-        bad += sum(faults.count for faults in corpus.faults.values())
-    contrasts = find_contrasts(run.subjects, run.words)
-    return Comparison(tuple(run.subjects), tuple(paths), tuple(cells), contrasts, bad)
+        found = run.read(place, _texts(corpus))
+        cells += found
+        files.append(_counted(path, found, corpus))
+    contrasts = find_contrasts(subjects, run.words)
+    return Comparison(tuple(subjects), tuple(files), tuple(cells), contrasts)
+
+
+def _counted(path: Path, cells: Sequence[Cell], corpus: Corpus) -> FileCount:
+    """A file in all, with what of it wasn't UTF-8."""
+    count = FileCount(path, sum(cell.bytes for cell in cells), sum(c.characters for c in cells))
+    for faults in corpus.faults.values():
+        count.bad, count.bad_offset, count.bad_line = faults.count, faults.offset, faults.line
+    return count
+
+
+def _size(paths: Sequence[Path], sample_bytes: int | None) -> int:
+    """Bytes to read as far as they are known beforehand, packed ones as they lie on disk."""
+    size = sum(path.stat().st_size for path in paths if path != STDIN and path.is_file())
+    return size if sample_bytes is None else min(size, sample_bytes)
 
 
 def _shares(paths: Sequence[Path], size: int | None) -> list[int | None]:
@@ -116,10 +136,12 @@ class _Run:
     """A comparison under way."""
 
     subjects: list[Subject]
-    special: Special
+    hasten_at: int
+    """Bytes after which it pays to look for a faster library to encode with."""
     words: WordCounts = field(default_factory=WordCounts)
     table: ScriptTable = field(default_factory=ScriptTable)
     warm: bool = False
+    hastened: bool = False
 
     def read(self, place: int, texts: Iterable[tuple[str, bool]]) -> list[Cell]:
         """Count one file, the one at `place` among the paths."""
@@ -150,28 +172,27 @@ class _Run:
         counts.bytes += layout.bytes
         counts.characters += layout.characters
         counts.words += layout.words
-        if not self.warm:
-            for subject in self.subjects:
-                subject.tokenizer.encode_plain([batch[0][:WARM_UP]], self.special)
-            self.warm = True
+        self._get_ready(batch)
         size = int(layout.bytes.sum())
         for row, subject in enumerate(self.subjects):
-            counts.tokens[row] += self._encode(subject, place, offset, batch, layout)
-            subject.bytes += size
+            encoded = subject.encode(batch, size)
+            counts.tokens[row] += subject.add(encoded, batch, layout)
+            subject.check(encoded, batch, place, offset)
         for text in batch:
             self.words.add(text)
         return size
 
-    def _encode(
-        self, subject: Subject, place: int, offset: int, batch: list[str], layout: Layout
-    ) -> NDArray[np.int64]:
-        """Tokens by script [scripts]; the subject keeps what else there is to know of them."""
-        start = perf_counter()
-        encoded = subject.tokenizer.encode_plain(batch, self.special)
-        subject.seconds += perf_counter() - start
-        by_character = subject.add(encoded, batch, layout)
-        subject.check(encoded, batch, place, offset)
-        return by_character
+    def _get_ready(self, batch: list[str]) -> None:
+        """Before the clock runs: find the library that encodes, and warm it up."""
+        sample = batch[0][:WARM_UP]
+        if not self.hastened and self.subjects[0].bytes >= self.hasten_at:
+            for subject in self.subjects:
+                subject.hasten([sample])
+            self.hastened, self.warm = True, False
+        if not self.warm:
+            for subject in self.subjects:
+                subject.warm_up(sample)
+            self.warm = True
 
 
 def batches(

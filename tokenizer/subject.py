@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from .bulk import Encoded, first_difference
+from .cut import cut_text
+from .fast import FastEncoder
 from .scripts import SCRIPTS, Layout
 from .spelled import token_spellings, unknown_id
 from .tokenizer import Special, Tokenizer
@@ -53,17 +55,54 @@ class Subject:
         self.spellings = token_spellings(tokenizer, tokenizer.vocab_size)
         self.uses = np.zeros(max(1, tokenizer.vocab_size), np.int64)
         """How often each id came [ids]."""
-        self.seconds = 0.0
         self.bytes = 0
+        self.timed_bytes = 0
+        self.seconds = 0.0
+        """How long the library that encodes last took for `timed_bytes`."""
         self.unknown_bytes = 0
         self.faults: dict[int, Fault] = {}
         """By the place of the file among the paths."""
         self._unknown = unknown_id(tokenizer)
-        spelled = self.spellings
-        if special == "parse":
-            added = tokenizer.added
-            spelled = [added[id].encode() if id in added else one for id, one in enumerate(spelled)]
-        self._lengths = np.array([len(one) for one in spelled] or [0], np.int64)
+        self._fast: FastEncoder | None = None
+        # What decoding gives, added tokens too; other kinds of vocabulary are asked text by text.
+        in_bytes = tokenizer.spelling == "bytes"
+        size = tokenizer.vocab_size
+        self._decoded = [tokenizer.token_bytes(id) for id in range(size)] if in_bytes else None
+        self._lengths = np.array([len(one) for one in self._decoded or [b""]], np.int64)
+
+    @property
+    def encoder(self) -> str:
+        """The library that encodes: "tokenizers", or "gigatoken" for long texts if it can."""
+        return "tokenizers" if self._fast is None else self._fast.name
+
+    def hasten(self, sample: Sequence[str]) -> None:
+        """Let the fastest library encode from now on that gives `sample` the same ids."""
+        self._fast = FastEncoder(self.tokenizer, self.special)
+        self._fast.agrees(sample)
+        self.timed_bytes, self.seconds = 0, 0.0
+
+    def warm_up(self, text: str) -> None:
+        """Encode without a look at the clock."""
+        self._encode([text])
+
+    def encode(self, texts: Sequence[str], size: int) -> list[NDArray[np.uint32]]:
+        """The ids of each text, timed; `size` is how many bytes they have."""
+        start = perf_counter()
+        encoded = self._encode(texts)
+        self.seconds += perf_counter() - start
+        self.timed_bytes += size
+        self.bytes += size
+        return encoded
+
+    def _encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        import numpy as np
+
+        if self._fast is None:
+            plain = self.tokenizer.encode_plain(texts, self.special)
+            return [np.array(ids, np.uint32) for ids in plain]
+        pieces = [list(cut_text(text, self.tokenizer.cutter)) for text in texts]
+        encoded = iter(self._fast.encode([piece for some in pieces for piece in some]))
+        return [np.concatenate([next(encoded) for _ in some]) for some in pieces]
 
     @property
     def tokens(self) -> int:
@@ -105,27 +144,31 @@ class Subject:
         return Overlap(len(one & two), len(one), len(two))
 
     def add(
-        self, encoded: Sequence[Sequence[int]], texts: Sequence[str], layout: Layout
+        self, encoded: Sequence[NDArray[np.uint32]], texts: Sequence[str], layout: Layout
     ) -> NDArray[np.int64]:
         """Count the ids of `texts`; how many begin in each script [scripts]."""
         import numpy as np
 
-        ids = np.fromiter(chain.from_iterable(encoded), np.int64)
+        ids = np.concatenate(encoded)
         self.uses += np.bincount(ids, minlength=len(self.uses))
         begins = self._begins(ids, encoded, texts, layout)
         last = max(0, len(layout.script) - 1)
         return np.bincount(layout.script[np.minimum(begins, last)], minlength=len(SCRIPTS))
 
     def check(
-        self, encoded: Sequence[list[int]], texts: Sequence[str], place: int, offset: int
+        self, encoded: Sequence[NDArray[np.uint32]], texts: Sequence[str], place: int, offset: int
     ) -> None:
         """Note the texts that ids don't give back; the first is `offset` bytes into its file."""
-        for ids, text in zip(encoded, texts, strict=True):
-            at = first_difference(self.tokenizer, Encoded(text, ids))
+        for found, text in zip(encoded, texts, strict=True):
+            ids = found.tolist()
+            data = text.encode()
+            at = None
+            if self._decoded is None or b"".join(map(self._decoded.__getitem__, ids)) != data:
+                at = first_difference(self.tokenizer, Encoded(text, ids))
             if at is not None:
                 fault = self.faults.setdefault(place, Fault(0, offset + at))
                 fault.lines += max(1, self._faulty_lines(text))
-            offset += len(text.encode())
+            offset += len(data)
 
     def _faulty_lines(self, text: str) -> int:
         """How many lines, each by itself, don't come back."""
@@ -138,15 +181,15 @@ class Subject:
 
     def _begins(
         self,
-        ids: NDArray[np.int64],
-        encoded: Sequence[Sequence[int]],
+        ids: NDArray[np.uint32],
+        encoded: Sequence[NDArray[np.uint32]],
         texts: Sequence[str],
         layout: Layout,
     ) -> NDArray[np.int64]:
         """The character in which each token begins [tokens]."""
         import numpy as np
 
-        if self.tokenizer.spelling == "bytes":
+        if self._decoded is not None:
             lengths = self._lengths[ids]
             ends = np.cumsum(lengths)
             if not len(ends) or ends[-1] == int(layout.size.sum()):
@@ -158,7 +201,7 @@ class Subject:
         for one, text in zip(encoded, texts, strict=True):
             spans = self.tokenizer.character_spans(text, self.special)[: len(one)]
             begins[done : done + len(spans)] = [passed + start for start, _ in spans]
-            self._add_unknown(one, spans, text)
+            self._add_unknown(one.tolist(), spans, text)
             done += len(one)
             passed += len(text)
         return begins

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from ... import LmtoolError, ModelError, UsageError
 from ..completion import complete_model
+from ..corpus_options import Errors, ErrorsHow, TextField, tell_faults
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..progress import StatusLine, megabytes
 from ..sink import open_sink
@@ -76,14 +77,6 @@ class Format(str, Enum):
     markdown = "markdown"
 
 
-class ErrorsAs(Enum):  # no str, which has a method `replace`
-    """What becomes of bytes that aren't UTF-8."""
-
-    strict = "strict"
-    replace = "replace"
-    skip = "skip"
-
-
 def _complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     return [] if ctx.meta.get(_FILES) else complete_model(incomplete)
 
@@ -126,12 +119,8 @@ def compare(
         int | None,
         typer.Option(min=1, help="Take about this many bytes, spread over all of the text."),
     ] = None,
-    text_field: Annotated[
-        str, typer.Option(help="The field of .jsonl rows, or .parquet column, with the text.")
-    ] = "text",
-    errors: Annotated[
-        ErrorsAs, typer.Option(help="Bytes that aren't UTF-8: strict (an error), replace, skip.")
-    ] = ErrorsAs.strict,
+    errors: Errors = ErrorsHow.strict,
+    text_field: TextField = "text",
     special: Special = SpecialAs.text,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -167,7 +156,7 @@ class _Asked:
     files: Sequence[Path]
     by: By
     special: SpecialAs
-    errors: ErrorsAs
+    errors: ErrorsHow
     sample_bytes: int | None
     text_field: str
 
@@ -229,9 +218,7 @@ def _report(
         )
     finally:
         status.clear()
-    if comparison.bad_bytes:
-        done = "replaced" if asked.errors is ErrorsAs.replace else "left out"
-        terminal.warn(f"bytes that are not UTF-8 were {done}: {comparison.bad_bytes:,}")
+    tell_faults(terminal, comparison.files, asked.errors)
     if not any(cell.bytes for cell in comparison.cells):
         terminal.warn("there is no text to compare on")
     groups = grouped(comparison.cells, comparison.paths, asked.by.value, len(opened))

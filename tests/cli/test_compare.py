@@ -189,7 +189,7 @@ def test_what_cannot_be_compared_is_refused(
 def test_bad_bytes_are_counted_when_they_may_be_there(compare: Compare) -> None:
     ran = compare("byte_level", "--errors", "replace", "--", "latin1.txt")
     assert ran.code == 0
-    assert ran.err == "warning: bytes that are not UTF-8 were replaced: 1\n"
+    assert "`latin1.txt` is not UTF-8: 1 U+FFFD put in, the first at offset 7, line 2" in ran.err
     ran = compare("byte_level", "--errors", "skip", "--json", "--", "binary.bin")
     assert ran.json["text"] == {
         "files": ["binary.bin"],

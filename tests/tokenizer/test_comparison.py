@@ -164,7 +164,25 @@ def test_a_fault_far_into_a_file_is_named_by_its_own_offset(
 def test_time_is_taken_of_encoding_alone(compared) -> None:
     for subject in compared.subjects:
         assert subject.bytes == sum(len(text.encode()) for text in SAMPLES.values())
+        assert subject.timed_bytes == subject.bytes
         assert 0 < subject.seconds < 60
+        assert subject.encoder == "tokenizers"
+
+
+def test_long_texts_are_encoded_by_the_faster_library_to_the_same_counts(
+    kinds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "all.txt").write_bytes((ALL * 10).encode())
+    ours = [kinds["byte_level"].ours, kinds["unigram"].ours]
+    slow = compare(ours, [tmp_path / "all.txt"])
+    monkeypatch.setattr(comparison, "WORTH_IT", 1000)
+    fast = compare(ours, [tmp_path / "all.txt"])
+    assert [subject.encoder for subject in slow.subjects] == ["tokenizers"] * 2
+    assert "gigatoken" in [subject.encoder for subject in fast.subjects]
+    assert fast.cells == slow.cells
+    for one, other in zip(fast.subjects, slow.subjects, strict=True):
+        assert one.uses.tolist() == other.uses.tolist()
+        assert one.faults == other.faults
 
 
 # --- Scripts and words
@@ -310,9 +328,10 @@ def test_bad_bytes_are_an_error_or_counted(kinds, tmp_path: Path) -> None:
     ours = [kinds["byte_level"].ours]
     with pytest.raises(InputError, match="offset 7, line 2"):
         compare(ours, [path])
-    assert compare(ours, [path], errors="replace").bad_bytes == 1
+    (file,) = compare(ours, [path], errors="replace").files
+    assert (file.bad, file.bad_offset, file.bad_line) == (1, 7, 2)
     found = compare(ours, [path], errors="skip")
-    assert (found.bad_bytes, found.subjects[0].bytes) == (1, 9)
+    assert (found.files[0].bad, found.files[0].bytes, found.subjects[0].bytes) == (1, 9, 9)
 
 
 def test_packed_files_count_as_what_is_in_them(kinds, tmp_path: Path) -> None:
