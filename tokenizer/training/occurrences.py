@@ -152,7 +152,7 @@ def merge_many(change: Change, places: Any, left: int, right: int, merged: int) 
 def merge_all(change: Change, left: int, right: int, merged: int) -> None:
     """Merge `left` and `right` wherever they stand, block by block."""
     sums = _TableSums(change, left, right, merged)
-    for start, stop in change.text.blocks():
+    for start, stop in change.text.blocks:
         places = np.flatnonzero(change.text.slots[start:stop] == left) + start
         sums.take(_standing(change, places, left, right))
     sums.tell()

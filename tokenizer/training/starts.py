@@ -110,7 +110,7 @@ class CharacterStart:
     def settle(self, text: Text) -> Vocabulary:
         """Choose the alphabet, and give its characters their ids."""
         totals = np.zeros(0x110000, np.float64)
-        for start, stop in text.blocks():
+        for start, stop in text.blocks:
             places = text.starts(start, stop)
             found = text.slots[places]
             totals += np.bincount(found, text.weights[places], len(totals))

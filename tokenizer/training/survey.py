@@ -89,7 +89,7 @@ def _fill_buckets(text: Text, spans: Array, longest: int) -> tuple[Array, Array]
     buckets = min(_BUCKETS, 1 << (len(text.slots) // 4 + 16).bit_length())
     totals = np.zeros(buckets, np.float64)  # exact up to 2 ** 53
     occurrences = np.zeros(buckets, np.int64)
-    for start, stop in text.blocks():
+    for start, stop in text.blocks:
         places, left, right = _pairs(text, spans, longest, start, stop)
         bucket = _bucket(left, right, len(spans), buckets)
         totals += np.bincount(bucket, text.weights[places], buckets)
@@ -137,7 +137,7 @@ class _Finder:
     def found(self) -> Survey:
         parts: list[Array] = []
         crowd: dict[int, int] = {}
-        for start, stop in self._text.blocks():
+        for start, stop in self._text.blocks:
             places, left, right = _pairs(self._text, self._spans, self._longest, start, stop)
             numbers = self._numbers[_bucket(left, right, len(self._spans), len(self._numbers))]
             many = np.flatnonzero(numbers == _CROWDED)

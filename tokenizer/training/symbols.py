@@ -10,9 +10,10 @@ each slot lies how often its word occurs: 8 bytes a slot in all.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from itertools import compress, islice
+from functools import cached_property
+from itertools import compress, islice, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
@@ -66,15 +67,21 @@ class Text:
     dropped_words: int = 0
     dropped: int = 0
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
+    @cached_property
+    def blocks(self) -> list[tuple[int, int]]:
         """The bounds of stretches of about `BLOCK` slots, each with a border at its end."""
-        start = 0
-        while start < len(self.slots):
-            stop = start + BLOCK
-            while stop < len(self.slots) and self.slots[stop - 1] != BORDER:
-                stop += 1
-            yield start, min(stop, len(self.slots))
-            start = stop
+        bounds = [0]
+        while bounds[-1] < len(self.slots):
+            start = min(bounds[-1] + BLOCK, len(self.slots)) - 1
+            bounds.append(start + self._to_border(start) + 1)
+        return list(pairwise(bounds))
+
+    def _to_border(self, start: int) -> int:
+        """How far the next border is; the last slot of all is one."""
+        width = 1 << 10
+        while not len(found := np.flatnonzero(self.slots[start : start + width] == BORDER)):
+            width *= 8
+        return int(found[0])
 
     def starts(self, start: int, stop: int) -> Array:
         """Where symbols start between two slots, in order."""
@@ -90,17 +97,17 @@ class Text:
     def tokens(self) -> int:
         """How many symbols the whole text has by now, each word as often as it occurs."""
         total = 0
-        for start, stop in self.blocks():
+        for start, stop in self.blocks:
             total += int(self.weights[self.starts(start, stop)].sum(dtype=np.int64))
         return total
 
     def has(self, symbol: int) -> bool:
         """Whether a symbol stands anywhere."""
-        return any(bool((self.slots[a:b] == symbol).any()) for a, b in self.blocks())
+        return any(bool((self.slots[a:b] == symbol).any()) for a, b in self.blocks)
 
     def renamed(self, ids: Ints) -> None:
         """Write `ids[symbol]` for each symbol; one that becomes BORDER is no symbol any more."""
-        for start, stop in self.blocks():
+        for start, stop in self.blocks:
             places = self.starts(start, stop)
             self.slots[places] = ids[self.slots[places]]
 
