@@ -6,11 +6,13 @@ import json
 import sys
 from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from .. import UsageError
-from ..tokenizer.bulk import Encoded, byte_spans
+from ..tokenizer.bulk import Encoded
+from ..tokenizer.offsets import Span, Unit, spans_of
 from ..tokenizer.tokenizer import Special, Tokenizer
 
 
@@ -31,6 +33,29 @@ class Style(str, Enum):
         return cls(names[0]) if names else cls.ids
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a text's tokens are written.
+
+    `null` ends each token with NUL; `end` closes a text of `many`; `unit` is what offsets count.
+    """
+
+    style: Style = Style.ids
+    null: bool = False
+    many: bool = False
+    end: str = "\n"
+    unit: Unit = "bytes"
+    special: Special = "text"
+
+    def writer(self, tokenizer: Tokenizer) -> TokenWriter:
+        """What writes one text."""
+        if self.style is Style.json:
+            return JsonWriter(tokenizer, self)
+        if self.style is Style.offsets:
+            return OffsetWriter(tokenizer, self)
+        return WordWriter(tokenizer, self)
+
+
 class TokenWriter(Protocol):
     """Turns the stretches of one text into bytes, as they come."""
 
@@ -44,18 +69,18 @@ class TokenWriter(Protocol):
 
 
 class WordWriter:
-    """Ids or pieces parted by spaces and closed by a line break; or each ended by NUL."""
+    """Ids or pieces parted by spaces and closed as `form` says; or each ended by NUL."""
 
-    def __init__(self, tokenizer: Tokenizer, style: Style, null: bool) -> None:
-        """Write ids, or pieces if `style` says so; `null` for NUL instead of spaces."""
-        self._spell = tokenizer.piece if style is Style.pieces else str
-        self._null = null
+    def __init__(self, tokenizer: Tokenizer, form: Form) -> None:
+        """Write ids, or pieces if `form` says so."""
+        self._spell = tokenizer.piece if form.style is Style.pieces else str
+        self._form = form
         self._between = ""
 
     def add(self, encoded: Encoded) -> bytes:
         """See `TokenWriter`."""
         words = map(self._spell, encoded.ids)
-        if self._null:
+        if self._form.null:
             return "".join(f"{word}\0" for word in words).encode()
         if not encoded.ids:
             return b""
@@ -65,51 +90,56 @@ class WordWriter:
 
     def end(self) -> bytes:
         """See `TokenWriter`."""
-        return b"" if self._null else b"\n"
+        return b"" if self._form.null else self._form.end.encode()
 
 
 class OffsetWriter:
-    """A line a token: first byte, byte after the last, id, piece, parted by tabs."""
+    """A line a token: from where, up to where, id, piece, parted by tabs; many texts by a blank."""
 
-    def __init__(self, tokenizer: Tokenizer, special: Special, null: bool) -> None:
-        """Count from the text's first byte; `null` for NUL instead of line breaks."""
+    def __init__(self, tokenizer: Tokenizer, form: Form) -> None:
+        """Count from the text's beginning."""
         self._tokenizer = tokenizer
-        self._special: Special = special
-        self._end = "\0" if null else "\n"
+        self._form = form
+        self._end = "\0" if form.null else "\n"
         self._passed = 0
 
     def add(self, encoded: Encoded) -> bytes:
         """See `TokenWriter`."""
-        spans = byte_spans(self._tokenizer, encoded, self._special)
+        spans = spans_of(self._tokenizer, encoded, self._form.special, self._form.unit)
         rows = [
             f"{start + self._passed}\t{end + self._passed}\t{id}\t{self._tokenizer.piece(id)}"
             for id, (start, end) in zip(encoded.ids, spans, strict=True)
         ]
-        self._passed += len(encoded.text.encode())
+        in_bytes = self._form.unit == "bytes"
+        self._passed += len(encoded.text.encode() if in_bytes else encoded.text)
         return "".join(row + self._end for row in rows).encode()
 
     def end(self) -> bytes:
         """See `TokenWriter`."""
-        return b""
+        if not self._form.many:
+            return b""
+        return (self._end if self._form.null else self._form.end).encode()
 
 
 class JsonWriter:
-    """One JSON object on one line: ids, pieces, offsets in bytes, and how many of each."""
+    """One JSON object on one line: ids, pieces, offsets, and how many of each."""
 
-    def __init__(self, tokenizer: Tokenizer, special: Special) -> None:
+    def __init__(self, tokenizer: Tokenizer, form: Form) -> None:
         """Collect a text's tokens until its end."""
         self._tokenizer = tokenizer
-        self._special: Special = special
+        self._form = form
         self._ids: list[int] = []
-        self._spans: list[tuple[int, int]] = []
-        self._passed = 0
+        self._spans: list[Span] = []
+        self._bytes = self._characters = 0
 
     def add(self, encoded: Encoded) -> bytes:
         """See `TokenWriter`."""
         self._ids += encoded.ids
-        spans = byte_spans(self._tokenizer, encoded, self._special)
-        self._spans += [(start + self._passed, end + self._passed) for start, end in spans]
-        self._passed += len(encoded.text.encode())
+        passed = self._bytes if self._form.unit == "bytes" else self._characters
+        spans = spans_of(self._tokenizer, encoded, self._form.special, self._form.unit)
+        self._spans += [(start + passed, end + passed) for start, end in spans]
+        self._bytes += len(encoded.text.encode())
+        self._characters += len(encoded.text)
         return b""
 
     def end(self) -> bytes:
@@ -118,10 +148,12 @@ class JsonWriter:
             "ids": self._ids,
             "pieces": [self._tokenizer.piece(id) for id in self._ids],
             "offsets": self._spans,
+            "offsets_in": self._form.unit,
             "tokens": len(self._ids),
-            "bytes": self._passed,
+            "characters": self._characters,
+            "bytes": self._bytes,
         }
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(record, ensure_ascii=False) + self._form.end).encode()
 
 
 class BinaryWriter:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from .cut import cut_text
 from .tokenizer import Bos, Special, Tokenizer
@@ -48,24 +47,15 @@ def encode_blocks(
 
 def encode_text(tokenizer: Tokenizer, text: str, bos: Bos, special: Special) -> Encoded:
     """One text that is there as a whole."""
-    return _begin(tokenizer, text, tokenizer.encode_plain([text], special)[0], bos)
+    return encode_texts(tokenizer, [text], bos, special)[0]
 
 
-def byte_spans(tokenizer: Tokenizer, encoded: Encoded, special: Special) -> list[tuple[int, int]]:
-    """Where each id's text lies in the UTF-8 of the stretch: from and up to, in bytes.
-
-    What was put before the text, such as a begin-of-text token, spans nothing.
-    """
-    none = [(0, 0)] * encoded.added
-    ids = encoded.ids[encoded.added :]
-    if tokenizer.spelling == "bytes":
-        ends = list(accumulate(len(tokenizer.token_bytes(id)) for id in ids))
-        if not ends or ends[-1] == len(encoded.text.encode()):
-            return none + list(zip([0, *ends], ends, strict=False))
-    # Normalized or padded text: the library kept count of characters.
-    at = [0, *accumulate(len(letter.encode()) for letter in encoded.text)]
-    spans = tokenizer.character_spans(encoded.text, special)
-    return none + [(at[start], at[end]) for start, end in spans]
+def encode_texts(
+    tokenizer: Tokenizer, texts: Sequence[str], bos: Bos, special: Special
+) -> list[Encoded]:
+    """Texts that are there as a whole, each by itself."""
+    encoded = tokenizer.encode_plain(texts, special)
+    return [_begin(tokenizer, *one, bos) for one in zip(texts, encoded, strict=True)]
 
 
 def first_difference(tokenizer: Tokenizer, encoded: Encoded) -> int | None:

@@ -45,10 +45,17 @@ def read_text(
 
 
 def decode(
-    blocks: Iterable[bytes], path: Path, errors: Errors = "strict", faults: Faults | None = None
+    blocks: Iterable[bytes],
+    path: Path,
+    errors: Errors = "strict",
+    faults: Faults | None = None,
+    start: tuple[int, int] = (0, 1),
 ) -> Iterator[str]:
-    """The text of UTF-8 that comes in `blocks` from `path`, as `read_text` gives it."""
-    offset, line = 0, 1
+    """The text of UTF-8 that comes in `blocks` from `path`, as `read_text` gives it.
+
+    The blocks begin at the offset and line that `start` names.
+    """
+    offset, line = start
     held = b""
     for block in chain(blocks, (b"",)):
         data = held + block if held else block

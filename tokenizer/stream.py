@@ -159,3 +159,24 @@ def _common(one: str, other: str) -> int:
     """How many characters two texts have in common at their beginnings."""
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+class ByteStream:
+    """The bytes of one sequence of ids, some at a time: all that `decode_bytes` makes of them.
+
+    Nothing is held back: half a character comes out as the bytes it is.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+        """Special tokens are left out, or else spelled."""
+        self._tokenizer = tokenizer
+        self._skipped = tokenizer.special_ids if skip_special else frozenset[int]()
+        self._before: int | None = None
+
+    def push(self, ids: Sequence[int]) -> bytes:
+        """The bytes that `ids` add."""
+        tokenizer, before = self._tokenizer, self._before
+        if tokenizer.spelling != "bytes":
+            spoken = (id for id in reversed(ids) if id not in self._skipped and tokenizer.knows(id))
+            self._before = next(spoken, before)
+        return tokenizer.decode_bytes(ids, skip_special=bool(self._skipped), before=before)

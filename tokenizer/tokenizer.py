@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from .. import UsageError
 from .cut import Cutter, cut_text
-from .pieces import BYTE_PIECE, gpt2_alphabet, spelling_of
+from .losses import losses_of
+from .pieces import BYTE_PIECE, Spelling, gpt2_alphabet, spelling_of
 from .reading import TokenizerFiles, read_files, token_named
 
 Bos = Literal["auto", "on", "off"]
@@ -39,7 +40,7 @@ class Tokenizer:
         self.name = files.path.resolve().parent.name
         self.format = files.format
         self.chat_templates = files.chat_templates
-        self.spelling = spelling_of(files.pipeline)
+        self.spelling: Spelling = spelling_of(files.pipeline)
         self._config = files.config
         self._ends = files.ends
         self._alphabet = gpt2_alphabet()
@@ -161,23 +162,40 @@ class Tokenizer:
             raise UsageError(f"`{self.name}` has no begin-of-text token", hint="leave out --bos on")
         return (self.bos_id,)
 
+    @cached_property
+    def losses(self) -> tuple[str, ...]:
+        """Why a text may not come back from its ids, each reason in words; see `losses_of`."""
+        return losses_of(self.pipeline, self.spelling)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether `decode_bytes(encode(text))` is `text` in UTF-8, whatever the text.
+
+        Special tokens in it are plain text; a begin-of-text token is skipped.
+        """
+        return not self.losses
+
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text of `ids`, bytes that are no UTF-8 as U+FFFD; unknown ids stand for nothing."""
         if self.spelling == "bytes":
             return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
         return self.pipeline.decode(list(ids), skip_special_tokens=skip_special)
 
-    def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = True) -> bytes:
+    def decode_bytes(
+        self, ids: Iterable[int], *, skip_special: bool = True, before: int | None = None
+    ) -> bytes:
         """The exact bytes of `ids`, also where they end inside a character.
 
-        Exact for byte-level and byte-fallback vocabularies; others have only their text.
+        Exact for byte-level and byte-fallback vocabularies; others have only their text. `before`
+        is the last id that stood before, if any: decoders treat the first of all apart.
         """
         kept = [id for id in ids if not (skip_special and id in self.special_ids)]
         if self.spelling == "bytes":
             return b"".join(map(self.token_bytes, kept))
+        known = [id for id in kept if self.knows(id)]
         if self.spelling == "fallback":
-            return self._decode_fallback(kept)
-        return self.decode(kept, skip_special=False).encode()
+            return self._decode_fallback(known, before)
+        return self._text_after(known, before)
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one id of a byte-level vocabulary; special tokens as they are spelled."""
@@ -244,23 +262,22 @@ class Tokenizer:
         except KeyError:  # not in GPT-2's alphabet, so it stands for itself
             return piece.encode()
 
-    def _decode_fallback(self, ids: Sequence[int]) -> bytes:
-        """Text by the decoder, but runs of byte pieces as bytes even if they are no UTF-8."""
+    def _decode_fallback(self, ids: Sequence[int], before: int | None) -> bytes:
+        """Text by the decoder, but byte pieces as bytes even if they are no UTF-8."""
         out = bytearray()
         run: list[int] = []
         for id in ids:
-            if self.is_byte(id):
-                # Text before raw bytes ends here; the first token of all may lose its space.
-                out += self._text_after(run, started=bool(out))
-                run = []
-                out.append(int(self.piece(id)[3:5], 16))
-            else:
+            if not self.is_byte(id):
                 run.append(id)
-        return bytes(out + self._text_after(run, started=bool(out)))
+                continue
+            out += self._text_after(run, before)
+            out.append(int(self.piece(id)[3:5], 16))
+            run, before = [], id
+        return bytes(out + self._text_after(run, before))
 
-    def _text_after(self, ids: Sequence[int], started: bool) -> bytes:
-        """The text of `ids`, after other text if `started`."""
-        if not started or not ids:
+    def _text_after(self, ids: Sequence[int], before: int | None) -> bytes:
+        """What the decoder makes of `ids` behind `before`."""
+        if before is None or not ids:
             return self.decode(ids, skip_special=False).encode()
-        alone = self.decode(ids[:1], skip_special=False)
-        return self.decode([ids[0], *ids], skip_special=False)[len(alone) :].encode()
+        known = self.decode([before], skip_special=False)
+        return self.decode([before, *ids], skip_special=False)[len(known) :].encode()

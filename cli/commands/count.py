@@ -3,127 +3,189 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ... import UsageError
-from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
+from ... import InputError, UsageError
+from ..count_table import Count, CountTable, as_json, total_of
+from ..exits import Exit, code_of
+from ..option_groups import TalkOptions
+from ..options import open_terminal
+from ..terminal import Terminal
 from ..token_options import (
     Bos,
-    BosWhen,
-    Files,
-    Model,
-    Offline,
-    Prompt,
+    EncodeSettings,
     Special,
-    SpecialAs,
-    open_tokenizer,
+    TextOptions,
+    WhichTokenizer,
+    tell_settings,
 )
+from ..unfold import unfold
 
 if TYPE_CHECKING:
     from ...tokenizer.bulk import Encoded
     from ...tokenizer.tokenizer import Tokenizer
+    from ..sources import Source
 
 EPILOG = """Examples:
 
 lmtool count *.txt
 
-git diff | lmtool count -m ./checkpoint"""
+lmtool count --bytes --ratio -m ./checkpoint README.md
+
+git ls-files -z | lmtool count --files0-from -"""
 
 
 @dataclass(frozen=True)
-class Count:
-    """How long one text is; `file` is None for a text from stdin or -p."""
+class Columns:
+    """What is counted beside the tokens, and how it is written."""
 
-    file: str | None
-    tokens: int
-    characters: int
-    bytes: int
+    panel: ClassVar[str] = "Output"
 
-
-def count(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Files; none or `-`: stdin.", show_default=False)
-    ] = None,
-    model: Model = "default",
-    file: Files = None,
-    prompt: Prompt = None,
-    lines: Annotated[
-        bool, typer.Option("--lines", help="Count each line: a line in, a number out.")
-    ] = False,
+    newlines: Annotated[
+        bool,
+        typer.Option(*("-l", "--newlines"), help="Also line breaks.", show_default=False),
+    ] = False
+    characters: Annotated[
+        bool, typer.Option("--characters", help="Also characters.", show_default=False)
+    ] = False
+    bytes: Annotated[
+        bool, typer.Option(*("-c", "--bytes"), help="Also bytes.", show_default=False)
+    ] = False
+    ratio: Annotated[
+        bool, typer.Option("--ratio", help="Also bytes a token.", show_default=False)
+    ] = False
     json: Annotated[
-        bool, typer.Option("--json", help="JSON: file, tokens, characters, bytes; and the total.")
-    ] = False,
-    bos: Bos = BosWhen.auto,
-    special: Special = SpecialAs.text,
-    offline: Offline = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    color: Color = ColorWhen.auto,
-    debug: Debug = False,
-) -> None:
+        bool,
+        typer.Option(
+            "--json", help="JSON: every count of each file, and the total.", show_default=False
+        ),
+    ] = False
+    files0_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--files0-from",
+            metavar="FILE",
+            help="Read names of files, each ended by NUL, from FILE; `-` is stdin.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, tokens first."""
+        return (
+            "tokens",
+            *(name for name in ("newlines", "characters", "bytes", "ratio") if getattr(self, name)),
+        )
+
+
+@unfold
+def count(
+    which: WhichTokenizer,
+    text: TextOptions,
+    columns: Columns,
+    encoding: EncodeSettings,
+    talk: TalkOptions,
+) -> int:
     """Count the tokens of files, as `wc` counts words.
 
     The number is that of the ids which tokenize prints, a begin-of-text token among them.
-    """
-    from ...tokenizer.bulk import encode_blocks, encode_text
-    from ..sources import Source
 
-    terminal = open_terminal(quiet, verbose, color)
-    source = Source([*(files or ()), *(file or ())], prompt)
-    if lines and json:
-        raise UsageError("--lines and --json exclude each other")
-    tokenizer = open_tokenizer(model, offline, terminal)
-    if lines:
-        for line in source.lines(terminal):
-            encoded = encode_text(tokenizer, line, bos.value, special.value)
-            terminal.out(f"{len(encoded.ids)}\n")
-        return
+    A file that can't be read is named, and the others are counted.
+    """
+    terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
+    source = _source(text, columns, terminal)
+    if columns.json and text.zero:
+        raise UsageError("--json and -z exclude each other", hint="--lines --json is JSON a line")
+    tokenizer = which.open(terminal)
+    tell_settings(terminal, which, text, encoding)
+    counter = _Counter(tokenizer, encoding)
+    if text.records:
+        for batch in source.texts(text.records):
+            rows = map(counter.count_whole, counter.encode(batch))
+            table = CountTable(columns.names)
+            line = _json_line if columns.json else table.line
+            terminal.out("".join(line(row).rstrip("\n") + text.end for row in rows))
+        return Exit.DONE
+    table = CountTable(columns.names, source.files)
+    return _count_files(source, counter, None if columns.json else table, terminal)
+
+
+def _json_line(count: Count) -> str:
+    import json
+
+    return json.dumps(count.record())
+
+
+def _source(text: TextOptions, columns: Columns, terminal: Terminal) -> Source:
+    from ..sources import Source, names_in
+
+    if columns.files0_from is None:
+        return text.source(terminal)
+    if text.paths or text.prompt is not None:
+        raise UsageError("--files0-from names the files, so nothing else can")
+    return Source(terminal, names_in(columns.files0_from), None, text.errors.value)
+
+
+class _Counter:
+    """Counts texts by one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, encoding: EncodeSettings) -> None:
+        self.tokenizer = tokenizer
+        self._bos: Bos = encoding.bos.value
+        self._special: Special = encoding.special.value
+
+    def encode(self, texts: list[str]) -> list[Encoded]:
+        """Each text by itself."""
+        from ...tokenizer.bulk import encode_texts
+
+        return encode_texts(self.tokenizer, texts, self._bos, self._special)
+
+    def count_whole(self, encoded: Encoded) -> Count:
+        """Of a text that is one stretch."""
+        return _add_up(None, iter([encoded]))
+
+    def count_blocks(self, name: str | None, blocks: Iterator[str]) -> Count:
+        """Of a text that comes in blocks."""
+        from ...tokenizer.bulk import encode_blocks
+
+        return _add_up(name, encode_blocks(self.tokenizer, blocks, self._bos, self._special))
+
+
+def _count_files(
+    source: Source, counter: _Counter, table: CountTable | None, terminal: Terminal
+) -> int:
+    """Count file after file, each told at once in `table`; all of them in JSON without one."""
     counts: list[Count] = []
-    for name, blocks in source.each(terminal):
-        stretches = encode_blocks(tokenizer, blocks, bos.value, special.value)
-        counts.append(_add_up(name, stretches))
-    if json:
-        terminal.out_json(_as_json(tokenizer, counts))
-    else:
-        terminal.out(_as_table(counts))
+    failed: list[tuple[str, InputError]] = []
+    for path, blocks in source.named():
+        name = None if path is None else str(path)
+        try:
+            counts.append(counter.count_blocks(name, blocks))
+        except InputError as error:
+            if len(source.files) == 1:
+                raise
+            terminal.error(error.message, error.hint)
+            failed.append((str(path), error))
+            continue
+        if table is not None:
+            terminal.out(table.line(counts[-1]))
+    if table is None:
+        terminal.out_json(as_json(counter.tokenizer.name, counts, failed))
+    elif len(source.files) > 1:
+        terminal.out(table.line(total_of(counts)))
+    return code_of(failed[0][1]) if failed else Exit.DONE
 
 
 def _add_up(name: str | None, stretches: Iterator[Encoded]) -> Count:
-    tokens = characters = size = 0
+    tokens = newlines = characters = size = 0
     for encoded in stretches:
         tokens += len(encoded.ids)
+        newlines += encoded.text.count("\n")
         characters += len(encoded.text)
         size += len(encoded.text.encode())
-    return Count(name, tokens, characters, size)
-
-
-def _total(counts: list[Count]) -> Count:
-    return Count(
-        "total",
-        sum(one.tokens for one in counts),
-        sum(one.characters for one in counts),
-        sum(one.bytes for one in counts),
-    )
-
-
-def _as_json(tokenizer: Tokenizer, counts: list[Count]) -> dict[str, object]:
-    total = asdict(_total(counts))
-    del total["file"]
-    return {
-        "model": tokenizer.name,
-        "files": [asdict(one) for one in counts],
-        "total": total,
-    }
-
-
-def _as_table(counts: list[Count]) -> str:
-    """The number alone for stdin; else numbers to the right, names behind, and the total."""
-    if len(counts) == 1 and counts[0].file is None:
-        return f"{counts[0].tokens}\n"
-    rows = [*counts, _total(counts)] if len(counts) > 1 else counts
-    width = max(len(str(row.tokens)) for row in rows)
-    return "".join(f"{row.tokens:>{width}} {row.file or '-'}\n" for row in rows)
+    return Count(name, tokens, newlines, characters, size)

@@ -2,83 +2,136 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
-from ..token_options import Files, Model, Offline, open_tokenizer
+from ... import UsageError
+from ..exits import Exit
+from ..option_groups import TalkOptions
+from ..options import open_terminal
+from ..terminal import Terminal
+from ..token_options import InputOptions, Records, WhichTokenizer, tell_settings
+from ..unfold import unfold
 
 if TYPE_CHECKING:
     from ...tokenizer.tokenizer import Tokenizer
+    from ..id_reader import IdReader
 
 EPILOG = """Examples:
 
-lmtool detokenize -f ids.txt > text.txt
+lmtool detokenize ids.txt > text.txt
 
-lmtool tokenize -f story.txt | lmtool detokenize | cmp - story.txt"""
+lmtool tokenize story.txt | lmtool detokenize | cmp - story.txt"""
 
 
-def detokenize(
-    model: Model = "default",
-    file: Files = None,
-    lines: Annotated[
-        bool, typer.Option("--lines", help="Each line is a text of its own, and ends as a line.")
-    ] = False,
+@dataclass(frozen=True)
+class Spelled:
+    """Which special tokens are spelled."""
+
+    panel: ClassVar[str] = "Special tokens"
+
     keep_bos: Annotated[
-        bool, typer.Option("--keep-bos", help="Spell the begin-of-text token that tokenize adds.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--keep-bos",
+            help="Spell the begin-of-text token that tokenize adds.",
+            show_default=False,
+        ),
+    ] = False
     skip_special: Annotated[
-        bool, typer.Option("--skip-special", help="Leave out every special token.")
-    ] = False,
-    offline: Offline = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    color: Color = ColorWhen.auto,
-    debug: Debug = False,
-) -> None:
+        bool,
+        typer.Option("--skip-special", help="Leave out every special token.", show_default=False),
+    ] = False
+
+
+@unfold
+def detokenize(
+    which: WhichTokenizer, ids: InputOptions, spelled: Spelled, talk: TalkOptions
+) -> int:
     """Turn ids back into the text they came from, byte for byte, with nothing added.
 
-    Ids are parted by spaces, line breaks, commas or NUL; a .bin file holds them as tokenize
-    writes it.
+    Ids are parted by spaces, line breaks, commas, brackets or NUL, or in JSON as tokenize prints
+    it; a .bin file holds them as tokenize writes it. Several files are one text.
     """
-    from ...tokenizer.corpus import STDIN
-    from ..id_reader import IdReader
-    from ..sources import Source, say_if_typing
+    from ..sources import check_files, named_once
 
-    terminal = open_terminal(quiet, verbose, color)
-    source = Source(file)
-    tokenizer = open_tokenizer(model, offline, terminal)
-    if STDIN in source.files:
-        say_if_typing(terminal, "ids")
-    readers = [IdReader(tokenizer, path) for path in source.files]
-    if lines:
-        for ids in (ids for reader in readers for ids in reader.lines()):
-            text = _Text(tokenizer, keep_bos, skip_special)
-            terminal.out_bytes(text.add(ids) + text.end() + b"\n")
-        return
-    text = _Text(tokenizer, keep_bos, skip_special)
-    for ids in (ids for reader in readers for ids in reader.blocks()):
-        terminal.out_bytes(text.add(ids))
+    terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
+    paths, records = named_once(ids.paths), ids.records
+    if records and any(path.suffix == ".bin" for path in paths):
+        raise UsageError("a .bin file has no lines", hint="leave out --lines and -z")
+    tokenizer = which.open(terminal)
+    tell_settings(terminal, which, ids)
+    check_files(paths, "lmtool detokenize reads files of ids, or stdin")
+    readers = _readers(tokenizer, ids, terminal)
+    if records:
+        _many(tokenizer, readers, records, ids.end.encode(), spelled, terminal)
+        return Exit.DONE
+    text = _Text(tokenizer, spelled)
+    for reader in readers:
+        for block in reader.blocks():
+            terminal.out_bytes(text.add(block))
     terminal.out_bytes(text.end())
+    return Exit.DONE
+
+
+def _many(
+    tokenizer: Tokenizer,
+    readers: Iterator[IdReader],
+    records: Records,
+    end: bytes,
+    spelled: Spelled,
+    terminal: Terminal,
+) -> None:
+    """Write each record's text, as soon as it has come."""
+    for batch in (batch for reader in readers for batch in reader.texts(records)):
+        out: list[bytes] = []
+        for ids in batch:
+            text = _Text(tokenizer, spelled)
+            out += (text.add(ids), text.end(), end)
+        terminal.out_bytes(b"".join(out))
+
+
+def _readers(tokenizer: Tokenizer, ids: InputOptions, terminal: Terminal) -> Iterator[IdReader]:
+    """One file after the other; what was wrong with it is told when it is read."""
+    from ...tokenizer.opening import STDIN
+    from ..id_reader import IdReader
+    from ..sources import named_once, say_if_typing
+
+    for path in named_once(ids.paths):
+        if path == STDIN:
+            say_if_typing(terminal, "ids")
+        reader = IdReader(tokenizer, path, ids.errors.value)
+        yield reader
+        if reader.first_bad is not None:
+            done = "left out" if ids.errors.value == "skip" else "replaced by U+FFFD"
+            what = "word" if reader.bad == 1 else "words"
+            terminal.warn(
+                f"{reader.bad:,} {what} {done}, the first of them {reader.first_bad.message}"
+            )
 
 
 class _Text:
     """One text's bytes, from ids that come bit by bit."""
 
-    def __init__(self, tokenizer: Tokenizer, keep_bos: bool, skip_special: bool) -> None:
-        self._tokenizer = tokenizer
-        self._prefix = () if keep_bos else tokenizer.prefix_for("auto")
-        self._skip_special = skip_special
+    def __init__(self, tokenizer: Tokenizer, spelled: Spelled) -> None:
+        from ...tokenizer.stream import ByteStream
+
+        self._stream = ByteStream(tokenizer, spelled.skip_special)
+        self._prefix = () if spelled.keep_bos else tokenizer.prefix_for("auto")
         self._held: list[int] = []
         self._begun = False
 
     def add(self, ids: list[int]) -> bytes:
-        """Bytes that are certain: at once where each id has its own, else none before the end."""
-        self._held += ids
-        if self._tokenizer.spelling != "bytes" or len(self._held) < len(self._prefix):
-            return b""
-        return self.end()
+        """The bytes that more ids stand for."""
+        if not self._begun:
+            self._held += ids
+            if len(self._held) < len(self._prefix):
+                return b""
+            return self.end()
+        return self._bytes(ids)
 
     def end(self) -> bytes:
         """The bytes of what is held."""
@@ -86,4 +139,16 @@ class _Text:
         if not self._begun and tuple(ids[: len(self._prefix)]) == self._prefix:
             ids = ids[len(self._prefix) :]
         self._begun = True
-        return self._tokenizer.decode_bytes(ids, skip_special=self._skip_special)
+        return self._bytes(ids)
+
+    def _bytes(self, ids: list[int]) -> bytes:
+        from ..id_reader import REPLACED
+
+        if REPLACED not in ids:
+            return self._stream.push(ids)
+        out = b""
+        start = 0
+        for at in (at for at, id in enumerate(ids) if id == REPLACED):
+            out += self._stream.push(ids[start:at]) + "\ufffd".encode()
+            start = at + 1
+        return out + self._stream.push(ids[start:])

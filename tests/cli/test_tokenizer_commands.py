@@ -370,7 +370,7 @@ def test_files_are_read_one_after_another(lmtool: Run, model: Path, tmp_path: Pa
     back = lmtool("detokenize", "-m", model, input=ids.stdout)
     assert back.stdout.decode() == "The old grüne sea"
     fails(lmtool("tokenize", "-m", model, "-f", "-", "-f", "-"), 2, "only once")
-    fails(lmtool("tokenize", "-m", model, "-p", "a", "-f", "-"), 2, "-p and -f")
+    fails(lmtool("tokenize", "-m", model, "-p", "a", "-f", "-"), 2, "-p and a file")
 
 
 def test_a_corpus_becomes_flat_ids_and_comes_back(lmtool: Run, model: Path, tmp_path: Path) -> None:
@@ -453,7 +453,8 @@ def test_count_is_wc_for_tokens(lmtool: Run, model: Path, tmp_path: Path) -> Non
                     [str(one + 1), "total"]]  # fmt: skip
     assert lmtool("count", "-m", model, input=b"The old lighthouse").stdout == b"%d\n" % one
     record = json.loads(lmtool("count", "-m", model, "--json", tmp_path / "a").stdout)
-    assert record["total"] == {"tokens": one, "characters": 18, "bytes": 18}
+    counts = {"tokens": one, "newlines": 0, "characters": 18, "bytes": 18}
+    assert record["total"] == counts
     assert record["files"][0]["file"] == str(tmp_path / "a")
 
 

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool.tokenizer import bulk
-from lmtool.tokenizer.bulk import Encoded, byte_spans, encode_blocks, encode_text, first_difference
+from lmtool.tokenizer.bulk import Encoded, encode_blocks, encode_text, first_difference
 from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.cut import Cutter, cut_text
+from lmtool.tokenizer.offsets import spans_of
 from lmtool.tokenizer.recipe import PATTERNS, Recipe
 from lmtool.tokenizer.training.train import train
 from reference.small_tokenizers import ALL, KINDS, SAMPLES
@@ -76,7 +77,7 @@ def test_spans_are_bytes_of_the_text(kinds) -> None:
         for name in ("byte_level", "byte_fallback"):
             ours = kinds[name].ours
             encoded = encode_text(ours, text, "auto", "text")
-            spans = byte_spans(ours, encoded, "text")
+            spans = spans_of(ours, encoded, "text")
             assert len(spans) == len(encoded.ids)
             data = text.encode()
             covered = b"".join(data[start:end] for start, end in spans)
@@ -90,7 +91,7 @@ def test_spans_are_bytes_of_the_text(kinds) -> None:
 def test_spans_of_normalized_text_point_into_the_original(kinds) -> None:
     ours = kinds["word_piece"].ours
     text = "ÉÉÉ the"
-    spans = byte_spans(ours, encode_text(ours, text, "off", "text"), "text")
+    spans = spans_of(ours, encode_text(ours, text, "off", "text"), "text")
     assert text.encode()[spans[-1][0] :] == b"the"
 
 
