@@ -29,7 +29,7 @@ class Source:
     def __init__(
         self,
         terminal: Terminal,
-        files: Sequence[Path],
+        files: Sequence[Path] | None,
         prompt: str | None = None,
         errors: Errors = "strict",
     ) -> None:
@@ -39,7 +39,7 @@ class Source:
         self._terminal = terminal
         self._errors: Errors = errors
         self._prompt = None if prompt is None else argument_text(prompt, "the text of -p")
-        self.files = named_once(files)
+        self.files = named_once(files or ())
 
     def blocks(self) -> Iterator[str]:
         """The whole text in blocks. Raises `InputError`, at once, for a file that isn't there."""
@@ -77,6 +77,10 @@ class Source:
         for path in self.files:
             self._say_if_typing(path)
             yield from self._texts_of(path, end)
+
+    def lines(self) -> Iterator[str]:
+        """The text line by line without its line breaks, each as soon as it is there."""
+        return (line for batch in self.texts("lines") for line in batch)
 
     def _texts_of(self, path: Path, end: bytes) -> Iterator[list[str]]:
         faults = Faults()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -23,6 +24,22 @@ Special = Literal["text", "parse"]
 Errors = Literal["strict", "replace", "skip"]
 Records = Literal["lines", "zero"]
 """What ends each of many texts in one stream: a line break, or NUL."""
+
+
+class BosWhen(str, Enum):
+    """When a begin-of-text token is put first, for commands whose options Typer reads."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class SpecialAs(str, Enum):
+    """What special tokens spelled in a text are taken for, for such commands."""
+
+    text = "text"
+    parse = "parse"
+
 
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network.", show_default=False)

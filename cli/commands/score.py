@@ -103,7 +103,7 @@ def score(options: ScoreOptions, model: ModelSettings, talk: TalkOptions) -> int
         raise UsageError("--choice and files exclude each other", hint="give one of them")
     lines: Iterator[str] = iter(options.choice or ())
     if not options.choice:
-        lines = Source(options.files).lines(terminal)
+        lines = Source(terminal, options.files).lines()
     session = open_session(model, terminal)
     found = _scored(session, lines, options)
     with open_sink(options.output, terminal) as sink:
