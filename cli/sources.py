@@ -178,9 +178,9 @@ def check_files(paths: Sequence[Path], hint: str | None = TEXT_HINT) -> None:
 
 def faults_in_words(path: Path, faults: Faults, errors: Errors) -> str:
     """How much of a file isn't UTF-8, what became of it, and where the first such byte is."""
-    what = "byte" if errors == "skip" else "place"
-    count = f"{faults.count:,} {what}{'' if faults.count == 1 else 's'}"
-    done = f"{count} left out" if errors == "skip" else f"U+FFFD put in {count}"
+    done = f"{faults.count:,} U+FFFD put in"
+    if errors == "skip":
+        done = f"{faults.count:,} byte{'' if faults.count == 1 else 's'} left out"
     return (
         f"{source_name(path)} is not UTF-8: {done}, "
         f"the first at offset {faults.offset}, line {faults.line}"

@@ -44,6 +44,23 @@ class SpecialAs(str, Enum):
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network.", show_default=False)
 ]
+SpecialOption = Annotated[
+    SpecialAs,
+    typer.Option(
+        "--special", help="Special tokens spelled in the text: plain text, or parse them."
+    ),
+]
+
+
+def open_tokenizer(model: str, offline: bool, terminal: Terminal) -> Tokenizer:
+    """The tokenizer that -m names. Raises `ModelError` if there is none, or a damaged one."""
+    from ..tokenizer.tokenizer import Tokenizer
+    from .fetching import find_tokenizer
+
+    path = find_tokenizer(model, offline, terminal)
+    tokenizer = Tokenizer.load(path)
+    terminal.detail(f"tokenizer: {tokenizer.name}, {tokenizer.vocab_size:,} ids, from {path}")
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -65,13 +82,7 @@ class WhichTokenizer:
 
     def open(self, terminal: Terminal) -> Tokenizer:
         """The tokenizer that -m names. Raises `ModelError` if there is none, or a damaged one."""
-        from ..tokenizer.tokenizer import Tokenizer
-        from .fetching import find_tokenizer
-
-        path = find_tokenizer(self.model.value, self.offline.value, terminal)
-        tokenizer = Tokenizer.load(path)
-        terminal.detail(f"tokenizer: {tokenizer.name}, {tokenizer.vocab_size:,} ids, from {path}")
-        return tokenizer
+        return open_tokenizer(self.model.value, self.offline.value, terminal)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..progress import StatusLine, megabytes
 from ..sink import open_sink
 from ..terminal import Terminal
-from ..token_options import Offline, Special, SpecialAs, open_tokenizer
+from ..token_options import Offline, SpecialAs, SpecialOption, open_tokenizer
 
 if TYPE_CHECKING:
     from ...tokenizer.tokenizer import Tokenizer
@@ -121,7 +121,7 @@ def compare(
     ] = None,
     errors: Errors = ErrorsHow.strict,
     text_field: TextField = "text",
-    special: Special = SpecialAs.text,
+    special: SpecialOption = SpecialAs.text,
     offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
