@@ -13,6 +13,9 @@ Spelling = Literal["bytes", "fallback", "text"]
 """How pieces are spelled: "bytes" (GPT-2's letters for bytes), "fallback" (text, and <0xE3> for
 bytes that have no piece), "text" (whatever the decoder makes of them)."""
 
+METASPACE = "▁"
+"""SentencePiece's letter for a space."""
+
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 

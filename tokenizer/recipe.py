@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from .. import UsageError
+from .pieces import METASPACE
 
 if TYPE_CHECKING:
     import tokenizers
@@ -18,15 +19,28 @@ _WORD_END = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 _LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _SPACES = r"\s+(?!\S)|\s+"
+# Scripts whose words no space parts. A run of one of them is a word, within bounds: what is written
+# in kanji seldom has more than four to a word, and what stands behind them in hiragana ends it.
+_UNSPACED = (
+    r"[\p{Han}々〇]{1,4}\p{Hiragana}{0,2}|\p{Hiragana}{1,6}ー*|[\p{Katakana}ー・]{1,16}"
+    r"|\p{Thai}{1,12}|\p{Lao}{1,12}|\p{Khmer}{1,12}|\p{Myanmar}{1,12}|\p{Tibetan}{1,12}"
+)
+_SPACED = (
+    r"[\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]]"
+)
+
+_CL100K = (
+    rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|{_SPACES}"
+)
 
 PATTERNS: dict[str, str] = {
     # GPT-2 (Radford et al. 2019), encoder.py.
     "gpt2": rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|{_SPACES}",
-    # cl100k_base of tiktoken; Llama 3 uses the same, with digits in threes.
-    "gpt4": (
-        rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
-        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|{_SPACES}"
-    ),
+    # cl100k_base of tiktoken: digits in threes.
+    "gpt4": _CL100K,
+    # Llama 3's tokenizer.json has the same.
+    "llama3": _CL100K,
     # Qwen 2: cl100k with every digit on its own.
     "qwen2": (
         rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}"
@@ -38,8 +52,25 @@ PATTERNS: dict[str, str] = {
         rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_WORD_END}"
         rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|{_SPACES}"
     ),
+    # GPT-2's words, and every digit on its own.
+    "digits": rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+|{_SPACES}",
+    # cl100k, but for scripts without spaces, which are cut where the script changes.
+    "scripts": (
+        rf"{_CONTRACTIONS}|{_UNSPACED}|[^\r\n\p{{L}}\p{{N}}]?{_SPACED}+|\p{{N}}{{1,3}}"
+        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|{_SPACES}"
+    ),
 }
 """Named pre-tokenization patterns: no merge crosses a border that the pattern draws."""
+
+
+Kind = Literal["bytes", "characters", "unigram"]
+"""What a vocabulary starts from: every byte; or characters, and bytes for those it lacks, which
+BPE merges or a unigram model chooses from."""
+Normalization = Literal["none", "NFC", "NFD", "NFKC", "NFKD"]
+"""What becomes of a text before anything else; "none" alone lets every text come back."""
+
+UNKNOWN = "<unk>"
+"""What a unigram model must have an id for, though bytes stand in for it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +79,8 @@ class Recipe:
 
     `pattern` is a name in `PATTERNS` or a regular expression. `specials` take the first ids, in
     the order given. `bos`, if set, is put before every encoded text; `eos` ends a generation.
+    `alphabet` is how many characters may have an id of their own, None: a quarter of the
+    vocabulary. Lengths are in bytes, or in characters where the vocabulary starts from these.
     """
 
     vocab_size: int = 32768
@@ -57,11 +90,26 @@ class Recipe:
     eos: str | None = None
     min_frequency: int = 2
     max_token_length: int | None = None
+    kind: Kind = "bytes"
+    normalization: Normalization = "none"
+    alphabet: int | None = None
+
+    @property
+    def all_specials(self) -> tuple[str, ...]:
+        """The special tokens, and the one for what is unknown where there must be one."""
+        needed = self.kind == "unigram" and UNKNOWN not in self.specials
+        return (*self.specials, UNKNOWN) if needed else self.specials
 
     @property
     def smallest(self) -> int:
         """The least vocabulary: every byte and every special token has an id."""
-        return ALPHABET + len(self.specials)
+        return ALPHABET + len(self.all_specials)
+
+    @property
+    def characters(self) -> int:
+        """How many characters may have an id of their own."""
+        free = self.vocab_size - self.smallest
+        return min(free, self.vocab_size // 4 if self.alphabet is None else self.alphabet)
 
     def check(self) -> None:
         """Raise `UsageError` if no tokenizer can be made by this recipe."""
@@ -85,24 +133,50 @@ class Recipe:
             raise UsageError(f"--min-frequency {self.min_frequency} is below zero")
         if self.max_token_length is not None and self.max_token_length < 2:
             raise UsageError(f"--max-token-length {self.max_token_length} leaves nothing to merge")
+        if self.normalization not in get_args(Normalization):
+            raise UsageError(
+                f"--normalization {self.normalization!r} is none of those there are",
+                hint=f"choose {', '.join(get_args(Normalization))}",
+            )
+        if self.alphabet is not None and self.kind == "bytes":
+            raise UsageError("--alphabet is for --byte-fallback and --unigram: bytes need none")
+        if self.alphabet is not None and not 0 < self.alphabet <= self.vocab_size - self.smallest:
+            raise UsageError(
+                f"--alphabet {self.alphabet} has no room in a vocabulary of {self.vocab_size}",
+                hint=f"{self.smallest} of its ids are bytes and special tokens",
+            )
 
 
 def empty_tokenizer(recipe: Recipe) -> tokenizers.Tokenizer:
-    """The recipe's pipeline with an untrained model: split by pattern, bytes, BPE, bytes back."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    """The recipe's pipeline with an untrained model.
 
-    expression = PATTERNS.get(recipe.pattern, recipe.pattern)
+    Bytes: split by pattern, bytes as letters, BPE, bytes back. Characters: split by pattern, `▁`
+    for spaces, as SentencePiece has it.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    split = _split_by(recipe.pattern)
+    pipeline = cast("Any", Tokenizer(models.BPE()))
+    if recipe.normalization != "none":
+        pipeline.normalizer = getattr(normalizers, recipe.normalization)()
+    if recipe.kind == "bytes":
+        spelled: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        pipeline.decoder = decoders.ByteLevel()
+    else:
+        spelled = pre_tokenizers.Metaspace(METASPACE, prepend_scheme="never", split=False)
+        steps = [decoders.Replace(METASPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+        pipeline.decoder = decoders.Sequence(steps)
+    pipeline.pre_tokenizer = pre_tokenizers.Sequence([split, spelled])
+    return pipeline
+
+
+def _split_by(pattern: str) -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
     try:
-        split = pre_tokenizers.Split(Regex(expression), behavior="isolated")
+        return pre_tokenizers.Split(Regex(PATTERNS.get(pattern, pattern)), behavior="isolated")
     except Exception as error:  # the binding raises a bare Exception for a bad expression
         raise UsageError(
-            f"--pattern {recipe.pattern!r} is neither a known name nor a regular expression: "
-            f"{error}",
+            f"--pattern {pattern!r} is neither a known name nor a regular expression: {error}",
             hint=f"the names are {', '.join(PATTERNS)}",
         ) from error
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    return tokenizer

@@ -1,0 +1,208 @@
+"""Courses that begin with a tokenizer: the same pipeline on new text, or more merges for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from ... import UsageError
+from ..pieces import METASPACE, gpt2_alphabet, steps_of
+from ..recipe import Recipe
+from ..tokenizer import Tokenizer
+from .courses import Learned, Words, byte_tokens, merges_from
+from .starts import ByteStart, CharacterStart, Start, TokenizerStart
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from .train import Effort, Watch
+
+
+class AgainCourse:
+    """The pipeline of a tokenizer, with a vocabulary learned anew from other text.
+
+    Its added tokens take the first ids, in the order of their old ones. Raises `UsageError` for a
+    kind of model that can't be learned.
+    """
+
+    def __init__(self, base: Tokenizer) -> None:
+        self._state: dict[str, Any] = json.loads(base.pipeline.to_str())
+        self._model: dict[str, Any] = self._state["model"]
+        self._added = [one["content"] for one in sorted(self._state["added_tokens"], key=_id)]
+        self._kind = _kind_of(base)
+        if self._model.get("end_of_word_suffix"):
+            raise UsageError(
+                f"`{base.name}` marks the ends of words ({self._model['end_of_word_suffix']!r}), "
+                "which can't be learned anew"
+            )
+        self.pipeline = _word_finder(base)
+
+    def learn(self, words: Words, recipe: Recipe, effort: Effort, watch: Watch) -> Learned:
+        """See `Course`."""
+        if self._kind == "unigram":
+            return Learned(self._with_pieces(words, recipe))
+        taken = {content: number for number, content in enumerate(self._names())}
+        start: Start = ByteStart(taken)
+        if self._kind == "characters":
+            start = CharacterStart(taken, min(recipe.characters, recipe.vocab_size - len(taken)))
+        merges = merges_from(words, start, recipe, effort, watch)
+        pairs = [list(pair) for pair in merges.pairs]
+        model = self._model | {"vocab": merges.ids, "merges": pairs}
+        return Learned(self._assembled(model, merges.ids), merges)
+
+    def _names(self) -> list[str]:
+        """What has the first ids: added tokens, the unknown one, and bytes beside characters."""
+        names = dict.fromkeys(self._added)
+        unknown = self._model.get("unk_token")
+        if isinstance(unknown, str):
+            names.setdefault(unknown)
+        if self._model.get("byte_fallback"):
+            names |= dict.fromkeys(byte_tokens())
+        return list(names)
+
+    def _with_pieces(self, words: Words, recipe: Recipe) -> tokenizers.Tokenizer:
+        from .unigram import learn_pieces
+
+        old: list[tuple[str, float]] = self._model["vocab"]
+        unknown: str | None = None
+        if self._model.get("unk_id") is not None:
+            unknown = old[self._model["unk_id"]][0]
+        names = self._names()
+        if unknown is not None and unknown not in names:
+            names.append(unknown)
+        pieces = learn_pieces(words, recipe, recipe.vocab_size - len(names))
+        vocabulary = [(name, 0.0) for name in names]
+        vocabulary += [piece for piece in pieces if piece[0] not in set(names)]
+        ids = {piece: number for number, (piece, _) in enumerate(vocabulary)}
+        changed = {"vocab": [list(one) for one in vocabulary]}
+        if unknown is not None:
+            changed["unk_id"] = ids[unknown]  # pyright: ignore[reportArgumentType]
+        return self._assembled(self._model | changed, ids)
+
+    def _assembled(self, model: dict[str, Any], ids: Mapping[str, int]) -> tokenizers.Tokenizer:
+        """The old file with the new model, and new ids wherever it has one."""
+        from tokenizers import Tokenizer as Pipeline
+
+        added = [one | {"id": ids[one["content"]]} for one in self._state["added_tokens"]]
+        state = self._state | {
+            "model": model,
+            "added_tokens": sorted(added, key=_id),
+            "post_processor": _renumbered(self._state["post_processor"], ids),
+            "truncation": None,
+            "padding": None,
+        }
+        return Pipeline.from_str(json.dumps(state, ensure_ascii=False))
+
+
+class ExtendCourse:
+    """More merges for a tokenizer: every id that it has stays, new ones follow the highest."""
+
+    def __init__(self, base: Tokenizer) -> None:
+        if _kind_of(base) == "unigram" or base.pipeline.model.__class__.__name__ != "BPE":
+            raise UsageError(
+                f"`{base.name}` has no merges that could be continued",
+                hint="--from learns its pipeline anew",
+            )
+        self._base = base
+        self._state: dict[str, Any] = json.loads(base.pipeline.to_str())
+        self._model: dict[str, Any] = self._state["model"]
+        if self._model.get("end_of_word_suffix"):
+            raise UsageError(f"`{base.name}` marks the ends of words, and can't be extended")
+        self.pipeline = _word_finder(base)
+        self._is_bytes = base.spelling == "bytes"
+
+    def learn(self, words: Words, recipe: Recipe, effort: Effort, watch: Watch) -> Learned:
+        """See `Course`. Raises `UsageError` for a vocabulary no larger than the old one."""
+        from tokenizers import Tokenizer as Pipeline
+
+        taken = self._base.pipeline.get_vocab(with_added_tokens=True)
+        if recipe.vocab_size <= len(taken):
+            raise UsageError(
+                f"--vocab-size {recipe.vocab_size} leaves nothing to learn: `{self._base.name}` "
+                f"has {len(taken)} tokens already"
+            )
+        prefix = self._model.get("continuing_subword_prefix") or ""
+        unknown = [taken[name] for name in (self._model.get("unk_token"),) if name in taken]
+        if self._model.get("byte_fallback"):
+            # Bytes that stand for a character apart would be merged across its border.
+            unknown += [taken[name] for name in byte_tokens() if name in taken]
+        start = TokenizerStart(self._encode, taken, prefix, unknown)
+        merges = merges_from(words, start, recipe, effort, watch)
+        new = [list(pair) for pair in merges.pairs]
+        only_added = {one["content"] for one in self._state["added_tokens"]}
+        only_added -= self._model["vocab"].keys()
+        vocab = {piece: id for piece, id in merges.ids.items() if piece not in only_added}
+        model = self._model | {"vocab": vocab, "merges": [*self._model["merges"], *new]}
+        state = self._state | {"model": model, "truncation": None, "padding": None}
+        return Learned(Pipeline.from_str(json.dumps(state, ensure_ascii=False)), merges)
+
+    def _encode(self, words: list[bytes]) -> list[list[int]]:
+        """The old tokens of words as the splitter has them."""
+        letters = {byte: letter for letter, byte in gpt2_alphabet().items()}
+        model = cast("Any", self._base.pipeline).model
+        found: list[list[int]] = []
+        for word in words:
+            text = "".join(map(letters.__getitem__, word)) if self._is_bytes else word.decode()
+            found.append([token.id for token in model.tokenize(text)])
+        return found
+
+
+def sized(recipe: Recipe, base: Tokenizer, asked: int | None) -> Recipe:
+    """`recipe` with the vocabulary that was asked for, or else as many ids as `base` has."""
+    characters = "bytes" if _kind_of(base) == "bytes" else "characters"
+    size = asked or len(base.pipeline.get_vocab(with_added_tokens=True))
+    return replace(recipe, vocab_size=size, kind=characters, specials=(), bos=None, eos=None)
+
+
+def _kind_of(base: Tokenizer) -> str:
+    """What the model starts from. Raises `UsageError` for one that nothing here can learn."""
+    kind = base.pipeline.model.__class__.__name__
+    if kind == "Unigram":
+        return "unigram"
+    if kind != "BPE":
+        raise UsageError(
+            f"`{base.name}` is a {kind} tokenizer, which can't be learned here",
+            hint="BPE and Unigram tokenizers can",
+        )
+    return "bytes" if base.spelling == "bytes" else "characters"
+
+
+def _word_finder(base: Tokenizer) -> tokenizers.Tokenizer:
+    """The pipeline, which finds words; where it has no pre-tokenizer, words begin at spaces.
+
+    SentencePiece's tokenizers have none: there pieces never go on behind a space.
+    """
+    from tokenizers import Tokenizer as Pipeline
+    from tokenizers import pre_tokenizers
+
+    whole = cast("Any", base.pipeline)
+    if whole.pre_tokenizer is not None and steps_of(whole.pre_tokenizer, "pretokenizers"):
+        return base.pipeline
+    parted = cast("Any", Pipeline(whole.model))
+    parted.normalizer = whole.normalizer
+    parted.pre_tokenizer = pre_tokenizers.Split(METASPACE, behavior="merged_with_next")
+    return parted
+
+
+def _renumbered(processor: dict[str, Any] | None, ids: Mapping[str, int]) -> Any:
+    """A post-processor whose special tokens have their new ids."""
+    if processor is None:
+        return None
+    changed = dict(processor)
+    if processor["type"] == "Sequence":
+        changed["processors"] = [_renumbered(one, ids) for one in processor["processors"]]
+    if "special_tokens" in processor:  # TemplateProcessing
+        changed["special_tokens"] = {
+            name: one | {"ids": [ids[token] for token in one["tokens"]]}
+            for name, one in processor["special_tokens"].items()
+        }
+    for role in ("sep", "cls"):  # BertProcessing, RobertaProcessing
+        if role in processor:
+            changed[role] = [processor[role][0], ids[processor[role][0]]]
+    return changed
+
+
+def _id(token: dict[str, Any]) -> int:
+    return token["id"]
