@@ -131,7 +131,7 @@ COMMANDS = {
         "Print how likely each line of text is to a model, or rank choices for a prompt.", _score
     ),
     "train-tokenizer": Listed(
-        "Train a byte-level BPE tokenizer from text.",
+        "Train a tokenizer from text.",
         _train_tokenizer,
     ),
     "tokenize": Listed("Turn text into tokens.", _tokenize),

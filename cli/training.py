@@ -15,7 +15,7 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from ..tokenizer.corpus import Corpus
     from ..tokenizer.recipe import Recipe
-    from ..tokenizer.training.train import Effort, Training
+    from ..tokenizer.training.train import Base, Effort, Training
 
 
 def run_training(
@@ -25,6 +25,7 @@ def run_training(
     effort: Effort,
     sources: Iterable[str],
     folder: Path,
+    base: Base | None = None,
 ) -> Training:
     """Train, with a bar if somebody looks.
 
@@ -44,14 +45,15 @@ def run_training(
 
     with training_bar(terminal, corpus.size, recipe.vocab_size - recipe.smallest) as bar:
         if bar is None:
-            training = train(corpus, recipe, effort, lambda: merging(lambda done: None))
+            training = train(corpus, recipe, effort, lambda: merging(lambda done: None), base)
         else:
             watched = replace(corpus, on_read=bar.read)
-            training = train(watched, recipe, effort, lambda: merging(bar.merge))
-    if training.merges.dropped_words:
+            training = train(watched, recipe, effort, lambda: merging(bar.merge), base)
+    merges = training.merges
+    if merges is not None and merges.dropped_words:
         terminal.warn(
-            f"there was no room for {training.merges.dropped_words:,} rare words, which occur "
-            f"{training.merges.dropped:,} times in all: --max-memory makes room"
+            f"there was no room for {merges.dropped_words:,} rare words, which occur "
+            f"{merges.dropped:,} times in all: --max-memory makes room"
         )
     if training.stopped:
         _keep(terminal, training, sources, folder)

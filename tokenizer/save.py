@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import LmtoolError, UsageError, __version__
 from .files import replacing
-from .recipe import PATTERNS, Recipe
+from .recipe import PATTERNS
 from .training.train import Training
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "training.json")
@@ -39,7 +39,7 @@ def save(training: Training, sources: Iterable[str], folder: Path) -> tuple[Path
     """
     contents = (
         training.tokenizer.to_str(pretty=True) + "\n",
-        _as_json(config_for(training.recipe)),
+        _as_json(config_for(training)),
         _as_json(report(training, sources)),
     )
     made = _make_folder(folder)
@@ -56,15 +56,26 @@ def save(training: Training, sources: Iterable[str], folder: Path) -> tuple[Path
     return paths
 
 
-def config_for(recipe: Recipe) -> dict[str, object]:
+_KEPT = ("add_bos_token", "add_eos_token", "chat_template", "model_max_length")
+"""Settings of a base tokenizer that hold for what is made from it, beside its tokens' roles."""
+
+
+def config_for(training: Training) -> dict[str, object]:
     """What transformers wants to know beside tokenizer.json."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": recipe.bos,
-        "eos_token": recipe.eos,
-        "add_bos_token": recipe.bos is not None,
-        "clean_up_tokenization_spaces": False,
-    }
+    recipe, base = training.recipe, training.base
+    config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if base is None:
+        config |= {
+            "bos_token": recipe.bos,
+            "eos_token": recipe.eos,
+            "add_bos_token": recipe.bos is not None,
+        }
+    else:
+        config |= base.named_specials
+        config |= {name: base.config[name] for name in _KEPT if name in base.config}
+        if base.chat_template is not None:
+            config["chat_template"] = base.chat_template
+    return config | {"clean_up_tokenization_spaces": False}
 
 
 def report(training: Training, sources: Iterable[str]) -> dict[str, object]:
@@ -83,6 +94,9 @@ def report(training: Training, sources: Iterable[str]) -> dict[str, object]:
             "eos": recipe.eos,
             "min_frequency": recipe.min_frequency,
             "max_token_length": recipe.max_token_length,
+            "kind": recipe.kind,
+            "normalization": recipe.normalization,
+            "alphabet": None if recipe.kind == "bytes" else recipe.characters,
         },
         "text": {
             "files": sorted(sources),

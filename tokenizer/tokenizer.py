@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .. import UsageError
 from .cut import Cutter, cut_text
@@ -72,6 +72,11 @@ class Tokenizer:
         """Ids of control tokens, which stand for no text."""
         added = self.pipeline.get_added_tokens_decoder()
         return frozenset(id for id, token in added.items() if token.special)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """tokenizer_config.json over special_tokens_map.json."""
+        return self._config
 
     @property
     def chat_template(self) -> str | None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ... import UsageError
+from ..completion import complete_model
 from ..corpus_options import Errors, ErrorsHow, TextField, tell_faults
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..sources import say_if_typing
 from ..terminal import Terminal
+from ..token_options import open_tokenizer
 
 if TYPE_CHECKING:
-    from ...tokenizer.training.train import Training
+    from ...tokenizer.recipe import Kind
+    from ...tokenizer.training.train import Base, Training
+
+
+class NormalForm(str, Enum):
+    """Unicode's normal forms."""
+
+    none = "none"
+    NFC = "NFC"
+    NFD = "NFD"
+    NFKC = "NFKC"
+    NFKD = "NFKD"
 
 
 def train_tokenizer(
@@ -27,10 +41,17 @@ def train_tokenizer(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for tokenizer.json and its config.")
     ] = ...,  # pyright: ignore[reportArgumentType]  # typer's way to say that it is required
-    vocab_size: Annotated[int, typer.Option(help="Ids in all, special tokens among them.")] = 32768,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(help="Ids in all, special tokens among them. Default: 32768, or as --from."),
+    ] = None,
     pattern: Annotated[
-        str, typer.Option(help="Where no merge may cross: gpt2, gpt4, qwen2, o200k, or a regex.")
-    ] = "gpt4",
+        str | None,
+        typer.Option(
+            help="Where no merge may cross: gpt2, gpt4, llama3, qwen2, o200k, digits, scripts, or "
+            "a regex. Default: gpt4."
+        ),
+    ] = None,
     special: Annotated[
         list[str] | None,
         typer.Option(help="A special token; repeat for more. Default: <|endoftext|>."),
@@ -44,6 +65,44 @@ def train_tokenizer(
     min_frequency: Annotated[int, typer.Option(help="Merge no pair that is rarer.")] = 2,
     max_token_length: Annotated[
         int | None, typer.Option(help="Learn no token of more bytes than this.")
+    ] = None,
+    normalization: Annotated[
+        NormalForm | None,
+        typer.Option(help="Bring text into a normal form first. Default: none."),
+    ] = None,
+    byte_fallback: Annotated[
+        bool,
+        typer.Option(
+            "--byte-fallback",
+            help="Start from characters, not bytes, as SentencePiece does; bytes for rare ones.",
+        ),
+    ] = False,
+    unigram: Annotated[
+        bool,
+        typer.Option("--unigram", help="A unigram model over characters instead of merges."),
+    ] = False,
+    alphabet: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Characters with an id of their own. Default: a quarter of the vocabulary."
+        ),
+    ] = None,
+    again: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TOKENIZER",
+            autocompletion=complete_model,
+            help="Learn this tokenizer's pipeline anew: its splitting, its special tokens.",
+        ),
+    ] = None,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENIZER",
+            autocompletion=complete_model,
+            help="Add merges to this tokenizer; all its ids stay. --vocab-size counts them too.",
+        ),
     ] = None,
     doc_separator: Annotated[
         list[str] | None,
@@ -69,7 +128,7 @@ def train_tokenizer(
     color: Color = ColorWhen.auto,
     debug: Debug = False,
 ) -> None:
-    """Train a byte-level BPE tokenizer from text.
+    """Train a tokenizer from text.
 
     The result is the same for any order of files and any number of threads, and transformers'
     AutoTokenizer loads it.
@@ -77,22 +136,44 @@ def train_tokenizer(
     from ...tokenizer.corpus import STDIN, Corpus, find_files
     from ...tokenizer.recipe import Recipe
     from ...tokenizer.save import check_folder, save
+    from ...tokenizer.training.further import sized
     from ...tokenizer.training.memory import read_size, usual_memory
     from ...tokenizer.training.train import Effort
     from ..training import run_training
 
     terminal = open_terminal(quiet, verbose, color)
+    kind: Kind = "unigram" if unigram else "characters" if byte_fallback else "bytes"
     specials = tuple(special) if special else ("<|endoftext|>",)
     recipe = Recipe(
-        vocab_size=vocab_size,
-        pattern=pattern,
+        vocab_size=vocab_size or 32768,
+        pattern=pattern or "gpt4",
         specials=specials,
         bos=bos,
         eos=eos or specials[0],
         min_frequency=min_frequency,
         max_token_length=max_token_length,
+        kind=kind,
+        normalization=normalization.value if normalization else "none",
+        alphabet=alphabet,
     )
-    recipe.check()
+    base = None
+    if again is not None or extend is not None:
+        chosen: dict[str, object] = {
+            "--pattern": pattern,
+            "--special": special,
+            "--bos": bos,
+            "--eos": eos,
+            "--normalization": normalization,
+            "--byte-fallback": byte_fallback,
+            "--unigram": unigram,
+            "--alphabet": alphabet if extend is not None else None,
+            "--from": again if extend is not None else None,
+        }
+        base = _base(again, extend, chosen, terminal)
+        recipe = sized(recipe, base.tokenizer, vocab_size)
+        specials = tuple(base.tokenizer.added.values())
+    else:
+        recipe.check()
     if sample_bytes is not None and sample_bytes < 1:
         raise UsageError(f"--sample-bytes {sample_bytes} is no text at all")
     check_folder(output)
@@ -105,9 +186,26 @@ def train_tokenizer(
         say_if_typing(terminal, "text")
     effort = Effort(threads, read_size(max_memory) if max_memory else usual_memory())
     names = [path.name for path in paths]
-    training = run_training(terminal, corpus, recipe, effort, names, output)
+    training = run_training(terminal, corpus, recipe, effort, names, output, base)
     tell_faults(terminal, training.text.files, errors)
     _tell(terminal, training, save(training, names, output))
+
+
+def _base(
+    again: str | None, extend: str | None, chosen: dict[str, object], terminal: Terminal
+) -> Base:
+    """The tokenizer to begin with. Raises `UsageError` for what it says already."""
+    from ...tokenizer.training.train import Base
+
+    option = "--from" if extend is None else "--extend"
+    for other, given in chosen.items():
+        if given:
+            raise UsageError(
+                f"{option} and {other} exclude each other", hint="the tokenizer decides that"
+            )
+    name = again if extend is None else extend
+    assert name is not None
+    return Base(open_tokenizer(name, False, terminal), extend is not None)
 
 
 def _tell(terminal: Terminal, training: Training, written: tuple[Path, ...]) -> None:

@@ -48,9 +48,7 @@ def byte_tokens() -> list[str]:
     return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def merges_from(
-    words: Words, start: Start, recipe: Recipe, effort: Effort, watch: Watch
-) -> Merges:
+def merges_from(words: Words, start: Start, recipe: Recipe, effort: Effort, watch: Watch) -> Merges:
     """Learn merges as far as the recipe's vocabulary has room."""
     from .merging import learn_merges
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ... import UsageError
-from ..pieces import METASPACE, gpt2_alphabet, steps_of
+from ..pieces import METASPACE, gpt2_alphabet
 from ..recipe import Recipe
 from ..tokenizer import Tokenizer
 from .courses import Learned, Words, byte_tokens, merges_from
@@ -65,10 +65,9 @@ class AgainCourse:
     def _with_pieces(self, words: Words, recipe: Recipe) -> tokenizers.Tokenizer:
         from .unigram import learn_pieces
 
-        old: list[tuple[str, float]] = self._model["vocab"]
-        unknown: str | None = None
-        if self._model.get("unk_id") is not None:
-            unknown = old[self._model["unk_id"]][0]
+        old = cast("list[tuple[str, float]]", self._model["vocab"])
+        place = cast("int | None", self._model.get("unk_id"))
+        unknown = None if place is None else old[place][0]
         names = self._names()
         if unknown is not None and unknown not in names:
             names.append(unknown)
@@ -131,10 +130,8 @@ class ExtendCourse:
         start = TokenizerStart(self._encode, taken, prefix, unknown)
         merges = merges_from(words, start, recipe, effort, watch)
         new = [list(pair) for pair in merges.pairs]
-        only_added = {one["content"] for one in self._state["added_tokens"]}
-        only_added -= self._model["vocab"].keys()
-        vocab = {piece: id for piece, id in merges.ids.items() if piece not in only_added}
-        model = self._model | {"vocab": vocab, "merges": [*self._model["merges"], *new]}
+        # An added token keeps its id only where the model's vocabulary has it, too.
+        model = self._model | {"vocab": merges.ids, "merges": [*self._model["merges"], *new]}
         state = self._state | {"model": model, "truncation": None, "padding": None}
         return Learned(Pipeline.from_str(json.dumps(state, ensure_ascii=False)), merges)
 
@@ -170,15 +167,16 @@ def _kind_of(base: Tokenizer) -> str:
 
 
 def _word_finder(base: Tokenizer) -> tokenizers.Tokenizer:
-    """The pipeline, which finds words; where it has no pre-tokenizer, words begin at spaces.
+    """The pipeline, which finds words; where it doesn't part any, words begin at spaces.
 
-    SentencePiece's tokenizers have none: there pieces never go on behind a space.
+    Tokenizers made from SentencePiece's don't: there pieces never go on behind a space.
     """
     from tokenizers import Tokenizer as Pipeline
     from tokenizers import pre_tokenizers
 
     whole = cast("Any", base.pipeline)
-    if whole.pre_tokenizer is not None and steps_of(whole.pre_tokenizer, "pretokenizers"):
+    two = "a b" if whole.normalizer is None else whole.normalizer.normalize_str("a b")
+    if whole.pre_tokenizer is not None and len(whole.pre_tokenizer.pre_tokenize_str(two)) > 1:
         return base.pipeline
     parted = cast("Any", Pipeline(whole.model))
     parted.normalizer = whole.normalizer

@@ -1,4 +1,4 @@
-"""Train a byte-level BPE tokenizer from a corpus (Sennrich et al. 2016, arXiv:1508.07909).
+"""Train a tokenizer from a corpus (Sennrich et al. 2016, arXiv:1508.07909).
 
 Words are counted, and merges learned from the counts: so the order of files and the number of
 threads change nothing. Which pair is merged first among equals is told in `merging`.
@@ -6,20 +6,22 @@ threads change nothing. Which pair is merged first among equals is told in `merg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from ... import InputError
 from ..corpus import Corpus
-from ..recipe import Recipe, empty_tokenizer
+from ..recipe import Recipe
+from .courses import Course, course_for
 from .memory import USUAL
 
 if TYPE_CHECKING:
     import tokenizers
 
+    from ..tokenizer import Tokenizer
     from .counting import Counted
     from .merging import Merges
 
@@ -52,14 +54,31 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Base:
+    """A tokenizer to begin with: its pipeline is learned anew, or its merges are continued."""
+
+    tokenizer: Tokenizer
+    extend: bool = False
+
+    def course(self) -> Course:
+        """How that is done. Raises `UsageError` for a kind of tokenizer that can't be learned."""
+        from .further import AgainCourse, ExtendCourse
+
+        return ExtendCourse(self.tokenizer) if self.extend else AgainCourse(self.tokenizer)
+
+
+@dataclass(frozen=True)
 class Training:
     """A trained tokenizer and what it took: the text that was read, and seconds."""
 
     tokenizer: tokenizers.Tokenizer
     recipe: Recipe
     text: Counted
-    merges: Merges
+    merges: Merges | None
+    """None for a vocabulary without merges."""
     seconds: float
+    base: Tokenizer | None = None
+    """What it was made from, if it began with another tokenizer."""
 
     @property
     def characters(self) -> int:
@@ -74,7 +93,7 @@ class Training:
     @property
     def stopped(self) -> bool:
         """Whether somebody ended it before its time."""
-        return self.merges.stopped
+        return self.merges is not None and self.merges.stopped
 
     @property
     def vocab_size(self) -> int:
@@ -84,7 +103,7 @@ class Training:
     def longest(self, count: int = 10) -> list[str]:
         """The longest learned tokens as text, longest first, equals by id."""
         vocabulary = self.tokenizer.get_vocab()
-        learned = [token for token in vocabulary if token not in self.recipe.specials]
+        learned = [token for token in vocabulary if token not in self.recipe.all_specials]
         learned.sort(key=lambda token: (-len(token), vocabulary[token]))
         return [self.tokenizer.decode([vocabulary[token]]) for token in learned[:count]]
 
@@ -94,8 +113,11 @@ def train(
     recipe: Recipe,
     effort: Effort = Effort(),
     merging: Callable[[], AbstractContextManager[Watch]] = lambda: nullcontext(_Nobody()),
+    base: Base | None = None,
 ) -> Training:
     """Train `recipe` on `corpus`; the context `merging` is open while merges are learned.
+
+    With a `base` its pipeline is taken, and of the recipe only sizes and frequencies.
 
     Raises `UsageError` for an impossible recipe and `InputError` for text that can't be read or
     isn't there.
@@ -103,58 +125,19 @@ def train(
     from .counting import count_words
     from .splitting import Splitter
 
-    recipe.check()
     began = monotonic()
-    tokenizer = empty_tokenizer(recipe)
+    if base is None:
+        recipe.check()
+        course = course_for(recipe)
+    else:
+        course = base.course()
     text = count_words(
-        corpus, Splitter(tokenizer), threads=effort.threads or 0, max_memory=effort.memory
+        corpus, Splitter(course.pipeline), threads=effort.threads or 0, max_memory=effort.memory
     )
     if not text.characters:
         raise InputError("there is no text to learn from")
     with merging() as watch:
-        merges = _learn(text.words, recipe, effort, watch)
-    assemble(tokenizer, recipe, merges)
-    return Training(tokenizer, recipe, text, merges, monotonic() - began)
-
-
-def _learn(
-    words: Iterable[tuple[bytes, int]], recipe: Recipe, effort: Effort, watch: Watch
-) -> Merges:
-    from .merging import learn_merges
-    from .starts import ByteStart
-
-    taken = {special: number for number, special in enumerate(recipe.specials)}
-    return learn_merges(
-        words,
-        ByteStart(taken),
-        limit=recipe.vocab_size,
-        min_frequency=recipe.min_frequency,
-        max_length=recipe.max_token_length,
-        on_merge=watch.merged,
-        stopped=watch.stopped,
-        max_memory=effort.memory,
-    )
-
-
-def assemble(tokenizer: tokenizers.Tokenizer, recipe: Recipe, merges: Merges) -> None:
-    """Put what was learned, and the special tokens, into an untrained tokenizer."""
-    from tokenizers import AddedToken, models
-
-    model = models.BPE(vocab=merges.ids, merges=merges.pairs)
-    tokenizer.model = model  # pyright: ignore[reportAttributeAccessIssue]
-    specials = [AddedToken(token, special=True, normalized=False) for token in recipe.specials]
-    cast("Any", tokenizer).add_special_tokens(specials)
-    _put_bos_first(tokenizer, recipe)
-
-
-def _put_bos_first(tokenizer: tokenizers.Tokenizer, recipe: Recipe) -> None:
-    from tokenizers import processors
-
-    if recipe.bos is None:
-        return
-    template = processors.TemplateProcessing(
-        single=f"{recipe.bos} $A",
-        pair=f"{recipe.bos} $A {recipe.bos} $B",
-        special_tokens=[(recipe.bos, recipe.specials.index(recipe.bos))],
-    )
-    tokenizer.post_processor = template  # pyright: ignore[reportAttributeAccessIssue]
+        learned = course.learn(text.words, recipe, effort, watch)
+    seconds = monotonic() - began
+    begun = None if base is None else base.tokenizer
+    return Training(learned.tokenizer, recipe, text, learned.merges, seconds, begun)

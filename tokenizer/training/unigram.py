@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ LONGEST = 16
 THREADS = 4
 """Always as many, however many cores there are: sums are rounded by their order."""
 _BREAKS = ("\n", "\t", "\r", "\0")
-"""What a row of sentencepiece's input can't hold. It stays to the byte tokens."""
+"""What a row of sentencepiece's input can't hold: bytes stand for it."""
 
 
 def learn_pieces(
@@ -35,7 +37,7 @@ def learn_pieces(
     model = io.BytesIO()
     try:
         cast("Any", sentencepiece).SentencePieceTrainer.train(
-            sentence_iterator=_rows(words),
+            sentence_iterator=_rows(list(words), min(recipe.characters, room)),
             input_format="tsv",
             model_writer=model,
             model_type="unigram",
@@ -57,9 +59,7 @@ def learn_pieces(
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise InputError(f"sentencepiece can't learn from this text: {said[-160:]}") from error
-    processor: Any = cast("Any", sentencepiece).SentencePieceProcessor(
-        model_proto=model.getvalue()
-    )
+    processor: Any = cast("Any", sentencepiece).SentencePieceProcessor(model_proto=model.getvalue())
     found = [
         (processor.id_to_piece(number), processor.get_score(number))
         for number in range(processor.get_piece_size())
@@ -69,9 +69,18 @@ def learn_pieces(
     return found[:room]
 
 
-def _rows(words: Iterable[tuple[bytes, int]]) -> Iterator[str]:
-    """Rows of a word, a tab, and how often it occurs."""
+def _rows(words: list[tuple[bytes, int]], most: int) -> Iterator[str]:
+    """Rows of a word, a tab, and how often it occurs; characters that stay to bytes part words."""
+    totals: Counter[str] = Counter()
+    for word, count in words:
+        for letter in word.decode():
+            totals[letter] += count
+    ranked = sorted(totals.keys() - set(_BREAKS), key=lambda letter: (-totals[letter], letter))
+    left_out = totals.keys() - set(ranked[:most])
+    letters = "".join(map(re.escape, sorted(left_out)))
+    border = re.compile(f"[{letters}]+" if left_out else "(?!)")
     for word, count in words:
         text = word.decode()
-        if not any(letter in text for letter in _BREAKS):
-            yield f"{text}\t{count}"
+        for part in border.split(text):
+            if part:
+                yield f"{part}\t{count}"
