@@ -25,7 +25,10 @@ _UNSPACED = (
     r"[\p{Han}々〇]{1,4}\p{Hiragana}{0,2}|\p{Hiragana}{1,6}ー*|[\p{Katakana}ー・]{1,16}"
     r"|\p{Thai}{1,12}|\p{Lao}{1,12}|\p{Khmer}{1,12}|\p{Myanmar}{1,12}|\p{Tibetan}{1,12}"
 )
-_SPACED = r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}])\p{L})"
+_SPACED = (
+    r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}])"
+    r"\p{L})"
+)
 _CL100K = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
     rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|{_SPACES}"
