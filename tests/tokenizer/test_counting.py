@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from lmtool import LmtoolError, OutOfMemoryError
 from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.recipe import PATTERNS, Recipe, empty_tokenizer
-from lmtool.tokenizer.training import blocks, counting, runs, shares, tally, workers
+from lmtool.tokenizer.training import blocks, counting, frequent, runs, shares, tally, workers
 from lmtool.tokenizer.training.counting import Counted, count_words
 from lmtool.tokenizer.training.splitting import KNOWN, Splitter
-from reference.small_tokenizers import SAMPLES
+from reference.small_tokenizers import ALL, SAMPLES
 
 LETTERS = [
     *"ab zZ1²_'\n\r\t /。あ」!é\u0301\u00a0\u3000\u2028\u0085\u1680\x00\x1c",
@@ -118,6 +118,7 @@ def count(
     name=st.sampled_from(["gpt2", "gpt4", "qwen2", "o200k", "own regex", "nfkc", "lower"]),
     size=st.sampled_from([8, 32, 1 << 20]),
 )
+@example(texts=["aİ。aaaaaaaa"], name="lower", size=8)
 def test_documents_are_counted_wherever_blocks_end(
     tmp_path_factory, texts: list[str], name: str, size: int
 ) -> None:
@@ -202,6 +203,7 @@ def test_spilling_changes_nothing(
     monkeypatch.setattr(blocks, "SIZE", 1 << 11)
     monkeypatch.setattr(blocks, "_STRETCH", 1 << 10)
     monkeypatch.setattr(tally, "_MOST_RUNS", 4)
+    monkeypatch.setattr(tally, "_CHECK_EVERY", 1 << 10)
     written = spilled(monkeypatch)
     batches = counting._count(  # pyright: ignore[reportPrivateUsage]
         blocks.pack(Corpus(paths), Splitter(PIPELINES[name]), list(map(blocks.FileCount, paths))),
@@ -230,10 +232,10 @@ def spilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_memory_is_shared_out() -> None:
     mebi = 1 << 20
     assert shares.share_memory(0, 7) == shares.Share(7, None)
-    few = shares.share_memory(600 * mebi, 64)
+    few = shares.share_memory(1200 * mebi, 64)
     assert 1 < few.processes < 6
     assert few.room is not None
-    assert few.processes * few.room < 600 * mebi
+    assert few.processes * few.room < 1000 * mebi
     tiny = shares.share_memory(mebi, 8)
     assert tiny.processes == 1
     assert tiny.room
@@ -298,3 +300,48 @@ def test_a_worker_that_fails_is_told_of(
     with pytest.raises(kind, match=says):
         count_words(Corpus(paths), Broken(PIPELINES["own regex"]), threads=2)
     assert multiprocessing.active_children() == []
+
+
+def frequent_words(name: str, words: list[str]) -> frequent.FrequentWords:
+    return frequent.FrequentWords(Splitter(PIPELINES[name]), words)
+
+
+COMMON = ["  ", "\n\n", " the", "123", "'s", ".\n", " a", "あ", "\u3000", "!!", "aa", "\t\t"]
+RARE = st.lists(st.sampled_from([*COMMON, *LETTERS, "x", "9", "y "]), max_size=30).map("".join)
+FINDERS = {name: frequent_words(name, COMMON) for name in ("gpt2", "gpt4", "qwen2", "o200k")}
+
+
+@settings(max_examples=600, deadline=None)
+@given(text=RARE, name=st.sampled_from(sorted(FINDERS)))
+@example(text="a  1", name="gpt4")
+@example(text="x\u3000 123", name="gpt4")
+@example(text="x \u3000123", name="gpt2")
+def test_frequent_words_and_what_is_between_them_are_all_words(text: str, name: str) -> None:
+    assert FINDERS[name].agrees(text)
+
+
+def test_every_letter_is_counted_alike_among_frequent_words() -> None:
+    letters = [
+        chr(n) for n in (*range(0x3000), *range(0x3000, 0x30000, 7)) if not 0 <= n - 0xD800 < 2048
+    ]
+    for name, finder in FINDERS.items():
+        text = "".join(f"a{c}b {c}c1{c}{c} the {c}\n'{c}" for c in letters)
+        assert finder.agrees(text), name
+
+
+def test_frequent_words_are_counted_by_gigatoken_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "SIZE", 1 << 12)
+    monkeypatch.setattr(blocks, "_STRETCH", 1 << 10)
+    text = "the cat sat on the mat, the dog didn't\n" * 1000 + varied(300) + ALL
+    paths = write(tmp_path, text)
+    counts = tally.Tally(Splitter(PIPELINES["gpt4"]), patience=2)
+    for block in blocks.pack(
+        Corpus(paths), Splitter(PIPELINES["gpt4"]), [blocks.FileCount(paths[0])]
+    ):
+        counts.add(block)
+        if counts._blocks == 4:  # pyright: ignore[reportPrivateUsage]
+            assert counts._frequent is not None  # pyright: ignore[reportPrivateUsage]
+    found = {w: n for words, ns in counts.batches() for w, n in zip(words, ns, strict=True)}
+    assert found == expected(PIPELINES["gpt4"], [text])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 _READING = 64 << 20
 """Bytes that reading, merging and what is merged take in the first process."""
 
-_COUNTING = 64 << 20
-"""Bytes that a block takes while it is split."""
+_COUNTING = 112 << 20
+"""Bytes that a block takes while it is split, and what counts frequent words."""
 
 _LEAST_ROOM = 48 << 20
 """Bytes without which another process isn't worth it."""

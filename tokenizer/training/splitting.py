@@ -66,6 +66,8 @@ class Splitter:
         self.normalizes = bool(normalizers)
         """Whether text is changed before it is split."""
         self._keeps_ascii = kinds <= _FORMS
+        # Taken apart, a letter may end with an accent, which goes with the mark that follows.
+        self._cuts_words = kinds <= {"NFC", "NFKC"}
         self.spells_bytes = self.pattern is None and any(
             step["type"] == "ByteLevel" for step in steps + normalizers
         )
@@ -115,11 +117,13 @@ class Splitter:
             cutter = self._cutter
             return cutter.place(text, 0, len(text)) if cutter.can_cut else None
         place = last_match(_SPACE, text)
-        return last_match(_WORD_END, text) if place is None else place
+        if place is None and self._cuts_words:
+            return last_match(_WORD_END, text)
+        return place
 
     def likely_place_to_cut(self, text: str) -> int:
-        """A late place where to cut `text` changes hardly a word: before a space, if any."""
-        return last_match(_SPACE, text) or len(text)
+        """A late place where to cut `text` changes hardly a word, or its end."""
+        return last_match(_SPACE, text) or last_match(_WORD_END, text) or len(text)
 
     @cached_property
     def _find_words(self) -> Callable[[str], list[str]]:

@@ -11,10 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from sys import getsizeof
+from typing import TYPE_CHECKING
 
 from .blocks import BORDER
 from .runs import BATCH, Batch, Run, merge, pack_batch
 from .splitting import Splitter
+
+if TYPE_CHECKING:
+    from .frequent import FrequentWords
 
 _KEPT = b"\xff"
 """Stands for a space at which the text isn't cut: a byte that UTF-8 never has."""
@@ -42,6 +46,15 @@ _WORTH_CUTTING = 16
 
 _MOST_RUNS = 24
 
+_CHECK_EVERY = 1 << 16
+"""Characters to split before looking how large the table of words has become."""
+
+_FREQUENT = 1 << 14
+"""Words that are counted as the most frequent ones."""
+
+_SAMPLE = 1 << 16
+"""Bytes that are counted both ways before the faster one is trusted."""
+
 _JOINED = 1 << 12
 """Chunks split together."""
 
@@ -49,16 +62,25 @@ _JOINED = 1 << 12
 class Tally:
     """Counts of the words of the blocks added, spilled to sorted runs where they get too many."""
 
-    def __init__(self, splitter: Splitter, room: int | None = None) -> None:
-        """With `room` bytes for the tables of words; None for no bound."""
+    def __init__(self, splitter: Splitter, room: int | None = None, patience: int = 8) -> None:
+        """With `room` bytes for the tables of words; None for no bound.
+
+        After `patience` blocks it pays to prepare for the most frequent words.
+        """
         self._splitter = splitter
         self._chunks: Counter[bytes] = Counter()
+        self._between: Counter[bytes] = Counter()
         self._words: Counter[str] = Counter()
         self._runs: list[Run] = []
         # Chunks and words are in memory together while the ones are split into the others; sorting
         # the words takes as much again.
-        self._chunks_full = _Fullness(None if room is None else room // 3)
-        self._words_full = _Fullness(None if room is None else room // 3)
+        part = None if room is None else room // 4
+        self._chunks_full, self._between_full = _Fullness(part), _Fullness(part)
+        self._words_full = _Fullness(part)
+        self._frequent: FrequentWords | None = None
+        self._blocks = self._bytes = 0
+        self._try_at = patience
+        self._added = 0
 
     def add(self, block: bytes) -> None:
         """Count the words of a block."""
@@ -66,6 +88,47 @@ class Tally:
             normalize = self._splitter.normalize
             documents = (normalize(document.decode()) for document in block.split(BORDER))
             block = BORDER.join(document.encode() for document in documents)
+        self._blocks += 1
+        if self._blocks == self._try_at:
+            self._try_frequent(block)
+        self._bytes += len(block)
+        if self._frequent is None:
+            self._add_slowly(block)
+            return
+        between, words, refused = self._frequent.count(block.split(BORDER))
+        self._words.update(words)
+        self._between.update(between)
+        if self._between_full(self._between, len(block)):
+            self._split_chunks()
+        if refused:
+            self._add_slowly(BORDER.join(refused))
+        if sum(map(len, between)) * 2 > len(block):
+            # Other text than before: with luck there are words that are frequent in it.
+            self._split_chunks()
+            self._frequent, self._try_at = None, self._blocks * 2
+
+    def _try_frequent(self, block: bytes) -> None:
+        """From now on, count the most frequent words in a faster way, if they make up the most."""
+        if not self._splitter.parts_at_spaces:
+            return
+        self._split_chunks()
+        # Once more when much more is known of the text.
+        self._try_at *= 5
+        best = self._words.most_common(_FREQUENT)
+        if sum(len(word) * count for word, count in best) * 4 < self._bytes * 3:
+            return
+        try:
+            from .frequent import FrequentWords
+
+            frequent = FrequentWords(self._splitter, [w for w, _ in best if len(w.encode()) > 1])
+            if frequent.agrees(block[:_SAMPLE].decode(errors="ignore")):
+                self._frequent = frequent
+            else:
+                self._try_at = 0
+        except Exception:  # there is no gigatoken, or it has changed
+            self._try_at = 0
+
+    def _add_slowly(self, block: bytes) -> None:
         if self._splitter.parts_at_spaces and block.count(b" ") * _WORTH_CUTTING > len(block):
             self._chunks.update(_chunks(block))
             if self._chunks_full(self._chunks, len(block)):
@@ -86,7 +149,8 @@ class Tally:
 
     def _split_chunks(self) -> None:
         """Count the words of all chunks as often as the chunks occur."""
-        split = self._splitter.split
+        if self._frequent is not None:
+            self._words.update(self._frequent.drain())
         chunks, self._chunks = self._chunks, Counter()
         alike: dict[int, list[bytes]] = {}
         for chunk, count in chunks.items():
@@ -96,15 +160,29 @@ class Tally:
         while alike:
             count, some = alike.popitem()
             for text in _joined(some):
-                words, known = self._words, self._words.get
-                for word, times in Counter(split(text)).items():
-                    words[word] = known(word, 0) + times * count
-                if self._words_full(words, len(text)):
-                    self._spill()
+                self._add_words(text, count)
+        between, self._between = self._between, Counter()
+        while between:
+            data, count = between.popitem()
+            self._add_words(data.decode(), count)
+
+    def _add_words(self, text: str, count: int) -> None:
+        """Count the words of `text` so many times."""
+        words = self._words
+        if text.islower() and text.isascii() and (text.isalpha() or _is_word(text)):
+            words[text] += count
+        else:
+            for word in self._splitter.split(text):
+                words[word] += count
+        self._added += len(text)
+        if self._added > _CHECK_EVERY:
+            if self._words_full(words, self._added):
+                self._spill()
+            self._added = 0
 
     def _spill(self) -> None:
         self._runs.append(Run(map(pack_batch, self._sorted_batches()), in_memory=0))
-        self._words = Counter()
+        self._words, self._bytes = Counter(), 0
         if len(self._runs) >= _MOST_RUNS:
             merged = merge(run.batches() for run in self._runs)
             self._runs = [Run(map(pack_batch, merged), in_memory=0)]
@@ -153,6 +231,11 @@ def _chunks(block: bytes) -> list[bytes]:
     # What stands before the first border.
     del chunks[0]
     return chunks
+
+
+def _is_word(text: str) -> bool:
+    """Whether lower-case ASCII is a space and a word, which all of `KNOWN` take as one word."""
+    return text[0] == " " and text[1:].isalpha()
 
 
 def _chunk_text(chunk: bytes) -> str:

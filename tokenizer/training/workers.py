@@ -143,6 +143,7 @@ def _work(
     pipe: Connection, splitter: Splitter, room: int | None, inherited: list[Connection]
 ) -> None:
     """What a worker does from its start to its end."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # or numpy starts a thread a core
     gc.disable()  # there are no circles, but much to look through
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -151,7 +152,7 @@ def _work(
     for other in inherited:
         other.close()
     try:
-        _serve(pipe, Tally(splitter, room))
+        _serve(pipe, Tally(splitter, room, patience=3))
     except (EOFError, ConnectionError):
         pass
     except BaseException as error:
