@@ -37,10 +37,18 @@ class Report:
         total = [] if len(self.groups) == 1 else [self.total]
         groups = [*self.groups, *total]
         places = range(len(self.names))
+        about = [f"{size_in_words(self.total.bytes)} of text; longer is fewer tokens"]
+        about += [
+            f"{name}: {share_in_words(lost)} unknown"
+            for name, lost in zip(
+                self.names, map(unknown_share, self.comparison.subjects), strict=True
+            )
+            if lost > 0.001
+        ]
         return draw_bars(
             Chart(
                 f"Bytes a token by {self.by}",
-                f"{size_in_words(self.total.bytes)} of text; longer is fewer tokens",
+                "; ".join(about),
                 self.names,
                 [group.name for group in groups],
                 [[group.bytes_per_token(place) for place in places] for group in groups],
@@ -213,3 +221,16 @@ def _part(count: int, subject: Subject) -> float | None:
 def size_in_words(count: int) -> str:
     """`count` bytes for people."""
     return f"{count} B" if count < 1000 else megabytes(count)
+
+
+def share_in_words(value: float) -> str:
+    """A share of 1 as a percentage of two figures."""
+    percent = value * 100
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
+
+
+def unknown_share(subject: Subject) -> float:
+    """How much of the text became unknown tokens, as a share of 1."""
+    return subject.unknown_bytes / (subject.bytes or 1)

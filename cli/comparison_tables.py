@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from .comparison_report import Report, faulty_lines, size_in_words, spelled
+from .comparison_report import (
+    Report,
+    faulty_lines,
+    share_in_words,
+    size_in_words,
+    spelled,
+    unknown_share,
+)
 from .text_table import Table, as_markdown, as_text, display_width, fitted, printable
 
 if TYPE_CHECKING:
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
 WIDTH = 80
 _NAME = 24
 """Columns that a table leaves for what its rows are about."""
+_LABEL = 23
+"""Columns of the longest title that a table's rows stand under."""
 _SIZE = 10
 _MOST_ROWS = 40
 _WORDS = 5
@@ -46,7 +55,9 @@ class _Tables:
         """The tokenizers' names as columns, or letters where names would be too wide."""
         names = [printable(name) for name in self.report.names]
         widths = [2 + max(9, display_width(name)) for name in names]
-        if _NAME + _SIZE + sum(widths) <= WIDTH:
+        groups = [display_width(printable(group.name)) for group in self.report.groups]
+        first = min(_NAME, max(_LABEL, *groups, 0))
+        if first + _SIZE + sum(widths) <= WIDTH:
             return names
         return [_letter(place) for place in range(len(names))]
 
@@ -96,15 +107,15 @@ class _Tables:
             ["characters a token", *(_ratio(total.characters_per_token(p)) for p in places)],
             ["tokens a word", *(_ratio(total.tokens_per_word(p)) for p in places)],
             ["unused tokens", *(f"{len(one.unused):,}" for one in subjects)],
-            ["  of the vocabulary", *(_share(_unused_share(one)) for one in subjects)],
+            ["  of the vocabulary", *(share_in_words(_unused_share(one)) for one in subjects)],
             [
                 "text in lone bytes",
-                *(_share(one.lone_bytes / (one.bytes or 1)) for one in subjects),
+                *(share_in_words(one.lone_bytes / (one.bytes or 1)) for one in subjects),
             ],
             ["unknown tokens", *(f"{one.unknown_tokens:,}" for one in subjects)],
             [
                 "  share of the text",
-                *(_share(one.unknown_bytes / (one.bytes or 1)) for one in subjects),
+                *(share_in_words(unknown_share(one)) for one in subjects),
             ],
             ["lines changed", *(f"{faulty_lines(one):,}" for one in subjects)],
             ["MB/s, roughly", *(_speed(one) for one in subjects)],
@@ -118,6 +129,12 @@ class _Tables:
             f"{size_in_words(total.bytes)}, {total.characters:,} characters, {total.words:,} words"
         )
         notes = [f"text: {files:,} file{'s' * (files != 1)}, {about}"]
+        notes += [
+            f"{head} loses {share_in_words(lost)} of the text to unknown tokens, "
+            "and looks thriftier for it"
+            for head, lost in zip(self.heads, map(unknown_share, subjects), strict=True)
+            if lost > 0.001
+        ]
         return Table("all of the text", ("", *self.heads), rows, notes=notes)
 
     def _groups(self) -> Table:
@@ -139,9 +156,9 @@ class _Tables:
             [
                 f"{self.heads[first]}, {self.heads[second]}",
                 f"{overlap.shared:,}",
-                _share(overlap.jaccard),
-                _share(overlap.shared / (overlap.first or 1)),
-                _share(overlap.shared / (overlap.second or 1)),
+                share_in_words(overlap.jaccard),
+                share_in_words(overlap.shared / (overlap.first or 1)),
+                share_in_words(overlap.shared / (overlap.second or 1)),
             ]
             for first, second, overlap in self.report.comparison.overlaps()
         ]
@@ -208,13 +225,6 @@ def _unused_share(subject: Subject) -> float:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _share(value: float) -> str:
-    percent = value * 100
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
 
 
 def _change(value: float | None) -> str:

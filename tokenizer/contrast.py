@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .scripts import UNSPACED
@@ -18,6 +20,8 @@ MOST_WORDS = 200_000
 LONGEST_WORD = 40
 KEPT = 20
 """Words listed for each side of a pair."""
+# The same words as the pattern for all letters finds, six times as fast.
+_ASCII = re.compile(r"[A-Za-z0-9]+(?:'[A-Za-z]+)?")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class WordCounts:
 
     def add(self, text: str) -> None:
         """Count the words of `text`."""
-        self._counts.update(self._pattern.findall(text))
+        pattern = _ASCII if text.isascii() else self._pattern
+        self._counts.update(pattern.findall(text))
         if len(self._counts) > MOST_WORDS:
             self._counts = Counter(dict(self._counts.most_common(MOST_WORDS // 2)))
 
@@ -96,6 +101,13 @@ def _contrast(
     ids: tuple[list[list[int]], list[list[int]]],
     counted: Sequence[tuple[str, int]],
 ) -> Contrast:
+    def comparable(at: int) -> bool:
+        # A word that is lost to one of them, or a part of it, costs it nothing.
+        return all(
+            found[at] and all(one.spellings[id] for id in found[at])
+            for one, found in zip(pair, ids, strict=True)
+        )
+
     def cost(at: int) -> int:
         return counted[at][1] * (len(ids[1][at]) - len(ids[0][at]))
 
@@ -108,8 +120,8 @@ def _contrast(
         return Parted(word, count, first, second)
 
     places = sorted(range(len(counted)), key=lambda at: (-abs(cost(at)), counted[at][0]))
-    dearer = [at for at in places if cost(at) > 0][:KEPT]
-    cheaper = [at for at in places if cost(at) < 0][:KEPT]
+    dearer = islice((at for at in places if cost(at) > 0 and comparable(at)), KEPT)
+    cheaper = islice((at for at in places if cost(at) < 0 and comparable(at)), KEPT)
     return Contrast(place, tuple(map(parted, dearer)), tuple(map(parted, cheaper)))
 
 

@@ -141,6 +141,17 @@ def test_a_picture_is_well_formed_and_whole(compare: Compare, tmp_path: Path) ->
     compare("byte_level", "--svg", "texts", "--", "texts").fails(1, "it is a folder")
 
 
+def test_a_tokenizer_that_loses_text_is_not_praised_for_it(
+    compare: Compare, tmp_path: Path
+) -> None:
+    target = tmp_path / "bars.svg"
+    ran = compare("byte_level", "unigram", "--svg", str(target), "--", "texts")
+    note = re.search(r"^unigram loses (\d+ %) of the text to unknown tokens", ran.out, re.MULTILINE)
+    assert note is not None
+    assert f"; unigram: {note[1]} unknown" in target.read_text("utf-8")
+    assert "byte_level loses" not in ran.out
+
+
 def test_the_result_may_go_to_a_file(compare: Compare, tmp_path: Path) -> None:
     ran = compare("byte_level", "-o", str(tmp_path / "out.txt"), "--", "texts")
     assert (ran.code, ran.out) == (0, "")

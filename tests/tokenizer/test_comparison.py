@@ -406,6 +406,14 @@ def test_words_are_counted_as_they_stand() -> None:
     assert next(words.most()) == ("cat", 2)
 
 
+@given(st.text(st.characters(max_codepoint=0x7F)))
+def test_words_of_plain_letters_are_found_alike_by_either_pattern(text: str) -> None:
+    fast, slow = WordCounts(), WordCounts()
+    fast.add(text)
+    slow.add(text + " é")
+    assert dict(fast.most()) == {word: n for word, n in slow.most() if word != "é"}
+
+
 def test_the_rarest_words_are_forgotten_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -427,6 +435,12 @@ def test_words_are_ranked_by_what_the_difference_costs(compared, kinds) -> None:
     for word in (*contrast.dearer, *contrast.cheaper):
         assert b"".join(word.first).strip() == word.word.encode()
         assert b"".join(word.second).strip() == word.word.encode()
+    # Letters that a vocabulary doesn't have cost it nothing, which is no thrift.
+    for contrast in compared.contrasts[1:]:
+        assert contrast.cheaper or contrast.dearer
+        for word in (*contrast.cheaper, *contrast.dearer):
+            assert all(word.first)
+            assert all(word.second)
 
 
 def test_one_tokenizer_has_nothing_to_be_contrasted_with(kinds, files) -> None:
