@@ -211,7 +211,7 @@ def test_bad_bytes_are_counted_when_they_may_be_there(compare: Compare) -> None:
 def test_an_empty_text_divides_by_nothing(compare: Compare, tmp_path: Path) -> None:
     for options in ((), ("--json",), ("--format", "csv"), ("--by", "script")):
         svg = ("--svg", str(tmp_path / "x.svg"))
-        ran = compare("byte_level", "unigram", *options, *svg, "-v", "--", "empty.txt")
+        ran = compare("byte_level", "unigram", *options, *svg, "--", "empty.txt")
         assert ran.code == 0
         assert ran.err.startswith("warning: there is no text to compare on\n")
     ElementTree.fromstring((tmp_path / "x.svg").read_text("utf-8"))
