@@ -18,6 +18,14 @@ Errors = Literal["strict", "replace", "skip"]
 _CODEC_ERRORS = {"strict": "strict", "replace": "replace", "skip": "ignore"}
 
 
+_BEGINNINGS = {
+    b"\x1f\x8b": ".gz",
+    b"\xfd7zXZ\0": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"PAR1": ".parquet",
+}
+
+
 @dataclass
 class Faults:
     """What a file holds that isn't UTF-8: letters put in its place, or bytes left out.
@@ -86,7 +94,11 @@ def _count_faults(data: bytes, text: str, errors: Errors) -> int:
 def not_utf8(source: Path, offset: int, line: int, error: UnicodeDecodeError) -> InputError:
     """The error for a byte that isn't UTF-8: its offset from 0 and its line from 1 in `source`."""
     byte = error.object[error.start]
+    hint = "convert it first, for instance with `iconv -f latin1 -t utf-8`"
+    for beginning, suffix in _BEGINNINGS.items():
+        if offset == error.start and error.object.startswith(beginning):
+            hint = f"it begins as {suffix} files do: name it so, or unpack it first"
     return InputError(
         f"{source_name(source)} is not UTF-8: byte 0x{byte:02x} at offset {offset}, line {line}",
-        hint="convert it first, for instance with `iconv -f latin1 -t utf-8`",
+        hint=hint,
     )

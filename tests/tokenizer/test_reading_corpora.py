@@ -197,3 +197,11 @@ def test_patterns_find_files(tmp_path: Path, monkeypatch) -> None:
     assert found("b/**") == ["b/c.txt", "b/d/e.txt", "b/f.bin"]
     with pytest.raises(InputError, match=r"no file matches `\*\.csv`"):
         found("*.csv")
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_packed_file_by_another_name_is_seen_through(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / "a.txt", PACKERS[suffix](ALL.encode()))
+    with pytest.raises(InputError, match="is not UTF-8") as caught:
+        list(read_text(path))
+    assert caught.value.hint == f"it begins as {suffix} files do: name it so, or unpack it first"

@@ -105,7 +105,7 @@ class Workers:
         process = self._processes[self._pipes.index(pipe)]
         process.join(10)
         code = process.exitcode
-        if code == -signal.SIGKILL:
+        if code == -9:  # SIGKILL, which Windows doesn't know
             return OutOfMemoryError(
                 "the system killed a process that counted words, as it does when memory runs out",
                 hint="lower --max-memory or --threads",
