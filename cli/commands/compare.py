@@ -52,8 +52,12 @@ class CompareCommand(TyperCommand):
                 raise UsageError(
                     "no files behind `--`", hint="name some, or leave `--` out to read stdin"
                 )
-            args = [*args[:at], *(word for file in files for word in ("--file", file))]
+            args = [*args[:at], *(f"--file={file}" for file in files)]
         return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands in the first line of the help page."""
+        return ["[OPTIONS]", "TOKENIZER...", "[-- FILE...]"]
 
 
 COMMAND_CLASS = CompareCommand
@@ -85,9 +89,9 @@ def compare(
     tokenizers: Annotated[
         list[str],
         typer.Argument(
-            metavar="TOKENIZER...",
+            metavar="TOKENIZER",
             autocompletion=_complete,
-            help="Checkpoint folders, tokenizer.json files, repository ids, `default`.",
+            help="Checkpoint folders, tokenizers' files, repository ids, `default`.",
         ),
     ],
     file: Annotated[

@@ -174,6 +174,18 @@ def test_files_come_behind_two_dashes_by_f_or_from_stdin(compare: Compare) -> No
     assert both["text"]["files"] == ["texts/en.txt", "texts/ru.txt"]
 
 
+def test_behind_two_dashes_nothing_is_an_option(compare: Compare, place: Path) -> None:
+    for name in ("--json", "-x.txt", "a=b"):
+        (place / name).write_text("the old keeper")
+        ran = compare("byte_level", "--", name)
+        assert ran.code == 0, ran.err
+        assert ran.out.startswith("tokenizers\n")
+
+
+def test_the_help_page_says_where_files_stand(compare: Compare) -> None:
+    assert "Usage: lmtool compare [OPTIONS] TOKENIZER... [-- FILE...]" in compare("-h").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
