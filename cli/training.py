@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,6 @@ def run_training(
     corpus: Corpus,
     recipe: Recipe,
     effort: Effort,
-    sources: Iterable[str],
     folder: Path,
     base: Base | None = None,
 ) -> Training:
@@ -56,7 +55,7 @@ def run_training(
             f"{merges.dropped:,} times in all: --max-memory makes room"
         )
     if training.stopped:
-        _keep(terminal, training, sources, folder)
+        _keep(terminal, training, folder)
         ended.end()
     return training
 
@@ -76,11 +75,11 @@ class _Watch:
         self._on_merge(done)
 
 
-def _keep(terminal: Terminal, training: Training, sources: Iterable[str], folder: Path) -> None:
+def _keep(terminal: Terminal, training: Training, folder: Path) -> None:
     from ..tokenizer.save import save
 
     partial = folder.with_name(folder.name + ".partial")
-    save(training, sources, partial)
+    save(training, partial)
     terminal.note(
         f"interrupted: the tokenizer so far, {training.vocab_size:,} tokens, is in `{partial}`"
     )

@@ -68,6 +68,8 @@ class Corpus:
     separators: tuple[str, ...] = ()
     on_read: Callable[[int], None] = field(default=lambda count: None)
     """Called with the number of bytes just read from disk, packed as they are."""
+    on_part: Callable[[Part], None] = field(default=lambda part: None)
+    """Called with each part of a document, before a sample is taken."""
     sample_bytes: int | None = None
     """Learn from about this many bytes, spread over the whole text and held in memory."""
     errors: Errors = "strict"
@@ -93,11 +95,11 @@ class Corpus:
         part it from its separator, are left out, and empty documents are passed over, unless
         `exact`.
         """
+        cut = _exact_parts if self.exact else _trimmed_parts
         for source, path in enumerate(self.paths):
-            if self.exact:
-                yield from _exact_parts(source, self._blocks(source, path))
-            else:
-                yield from _trimmed_parts(source, self._blocks(source, path))
+            for part in cut(source, self._blocks(source, path)):
+                self.on_part(part)
+                yield part
 
     def pieces(self) -> Iterator[str]:
         """Every document in pieces of at most `PIECE` characters, separators left out."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from .. import LmtoolError, UsageError, __version__
+from .. import LmtoolError, UsageError
 from .files import replacing
-from .recipe import PATTERNS
+from .training.report import report
 from .training.train import Training
 
 NAMES = ("tokenizer.json", "tokenizer_config.json", "training.json")
@@ -31,7 +30,7 @@ def check_folder(folder: Path) -> None:
             return
 
 
-def save(training: Training, sources: Iterable[str], folder: Path) -> tuple[Path, ...]:
+def save(training: Training, folder: Path) -> tuple[Path, ...]:
     """Write the tokenizer into `folder`, made if it isn't there, and return the files' paths.
 
     The files take their places together, once all of them are on the disk. The same text and
@@ -40,7 +39,7 @@ def save(training: Training, sources: Iterable[str], folder: Path) -> tuple[Path
     contents = (
         training.tokenizer.to_str(pretty=True) + "\n",
         _as_json(config_for(training)),
-        _as_json(report(training, sources)),
+        _as_json(report(training)),
     )
     made = _make_folder(folder)
     paths = tuple(folder / name for name in NAMES)
@@ -62,50 +61,21 @@ _KEPT = ("add_bos_token", "add_eos_token", "chat_template", "model_max_length")
 
 def config_for(training: Training) -> dict[str, object]:
     """What transformers wants to know beside tokenizer.json."""
-    recipe, base = training.recipe, training.base
+    recipe = training.recipe
     config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if base is None:
+    if training.base is None:
         config |= {
             "bos_token": recipe.bos,
             "eos_token": recipe.eos,
             "add_bos_token": recipe.bos is not None,
         }
     else:
+        base = training.base.tokenizer
         config |= base.named_specials
         config |= {name: base.config[name] for name in _KEPT if name in base.config}
         if base.chat_template is not None:
             config["chat_template"] = base.chat_template
     return config | {"clean_up_tokenization_spaces": False}
-
-
-def report(training: Training, sources: Iterable[str]) -> dict[str, object]:
-    """What the tokenizer was made from and what came of it; nothing that differs run to run."""
-    from tokenizers import __version__ as tokenizers_version
-
-    recipe = training.recipe
-    return {
-        "made_by": {"lmtool": __version__, "tokenizers": tokenizers_version},
-        "recipe": {
-            "vocab_size": recipe.vocab_size,
-            "pattern": recipe.pattern,
-            "expression": PATTERNS.get(recipe.pattern, recipe.pattern),
-            "special": list(recipe.specials),
-            "bos": recipe.bos,
-            "eos": recipe.eos,
-            "min_frequency": recipe.min_frequency,
-            "max_token_length": recipe.max_token_length,
-            "kind": recipe.kind,
-            "normalization": recipe.normalization,
-            "alphabet": None if recipe.kind == "bytes" else recipe.characters,
-        },
-        "text": {
-            "files": sorted(sources),
-            "characters": training.characters,
-            "bytes": training.bytes,
-        },
-        "vocab_size": training.vocab_size,
-        "longest_tokens": training.longest(),
-    }
 
 
 def _make_folder(folder: Path) -> bool:

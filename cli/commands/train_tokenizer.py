@@ -18,7 +18,7 @@ from ..token_options import open_tokenizer
 
 if TYPE_CHECKING:
     from ...tokenizer.recipe import Kind
-    from ...tokenizer.training.train import Base, Training
+    from ...tokenizer.training.train import Base
 
 
 class NormalForm(str, Enum):
@@ -140,6 +140,7 @@ def train_tokenizer(
     from ...tokenizer.training.memory import read_size, usual_memory
     from ...tokenizer.training.train import Effort
     from ..training import run_training
+    from ..training_report import tell_training
 
     terminal = open_terminal(quiet, verbose, color)
     kind: Kind = "unigram" if unigram else "characters" if byte_fallback else "bytes"
@@ -185,10 +186,11 @@ def train_tokenizer(
     if STDIN in paths:
         say_if_typing(terminal, "text")
     effort = Effort(threads, read_size(max_memory) if max_memory else usual_memory())
-    names = [path.name for path in paths]
-    training = run_training(terminal, corpus, recipe, effort, names, output, base)
+    training = run_training(terminal, corpus, recipe, effort, output, base)
     tell_faults(terminal, training.text.files, errors)
-    _tell(terminal, training, save(training, names, output))
+    written = save(training, output)
+    tell_training(terminal, training)
+    terminal.note(f"written: {', '.join(map(str, written))}")
 
 
 def _base(
@@ -206,20 +208,3 @@ def _base(
     name = again if extend is None else extend
     assert name is not None
     return Base(open_tokenizer(name, False, terminal), extend is not None)
-
-
-def _tell(terminal: Terminal, training: Training, written: tuple[Path, ...]) -> None:
-    from ..progress import megabytes
-
-    wanted = training.recipe.vocab_size
-    if training.vocab_size < wanted:
-        terminal.warn(
-            f"the text has too few pairs to merge: {training.vocab_size:,} tokens "
-            f"instead of {wanted:,}"
-        )
-    terminal.note(
-        f"trained: {training.vocab_size:,} tokens from {megabytes(training.bytes)} of text "
-        f"in {training.seconds:.1f} s"
-    )
-    terminal.detail(f"longest tokens: {', '.join(map(repr, training.longest()))}")
-    terminal.note(f"written: {', '.join(map(str, written))}")

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,13 +115,34 @@ def test_training_says_what_it_made(lmtool: Run, tmp_path: Path) -> None:
     talk = done.stderr.decode()
     assert "warning: the text has too few pairs to merge" in talk
     assert "instead of 32,768" in talk
+    assert re.search(r"trained: [\d,]+ tokens .* in [\d.]+ s, in [\d.]+ MB of memory", talk)
+    assert re.search(r"^bytes a token: \d\.\d\d$", talk, re.MULTILINE)
     assert "longest tokens: '" in talk
+    assert "rarest merges, and how often they occurred: '" in talk
     assert "tokenizer_config.json" in talk
     assert "\x1b" not in talk
     assert "\r" not in talk
     assert sorted(os.listdir(tmp_path / "new/tok")) == sorted(NAMES)
     quiet = lmtool("train-tokenizer", "-o", tmp_path / "tok", "-q", input=ALL.encode())
     assert quiet.stderr == b""
+
+
+def test_training_tells_the_files_that_are_packed_worst(lmtool: Run, tmp_path: Path) -> None:
+    texts = [chr(0x4E00 + number) * (9 - number) + "a" * 300 * number for number in range(1, 8)]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, "utf-8")
+    how = ("train-tokenizer", f"{tmp_path}/*.txt", "--vocab-size", "270", "-o", tmp_path / "tok")
+    lines = lmtool(*how).stderr.decode().splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("bytes a token"))
+    told = lines[first + 1 : first + 7]
+    rates = [float(line.split()[0]) for line in told[:5]]
+    assert rates == sorted(rates)
+    assert "0.txt" in told[0]
+    assert told[5].startswith("  and 2 more, up to ")
+    assert (
+        len([line for line in lmtool(*how, "-v").stderr.decode().splitlines() if ".txt`" in line])
+        == 7
+    )
 
 
 def test_order_of_files_and_threads_change_nothing(piped: Run, tmp_path: Path) -> None:

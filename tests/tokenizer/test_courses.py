@@ -37,7 +37,7 @@ def learn(folder: Path, text: str, base: Base | None = None, **recipe: Any) -> T
 
 
 def saved(training: Training, folder: Path) -> Tokenizer:
-    save(training, ["text.txt"], folder)
+    save(training, folder)
     return Tokenizer.load(folder)
 
 

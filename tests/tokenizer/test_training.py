@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers, trainers
 from lmtool import InputError, LmtoolError, UsageError
 from lmtool.tokenizer.corpus import Corpus
 from lmtool.tokenizer.recipe import PATTERNS, Recipe, empty_tokenizer
-from lmtool.tokenizer.save import NAMES, check_folder, save
+from lmtool.tokenizer.save import check_folder, save
 from lmtool.tokenizer.tokenizer import Tokenizer
 from lmtool.tokenizer.training.train import Training, train
 from reference.naive_bpe import train_naively
@@ -157,7 +157,7 @@ def test_transformers_loads_it_with_the_same_ids(tmp_path: Path, bos: str | None
     training = train_on(
         tmp_path, ALL, vocab_size=400, specials=("<s>", "</s>"), bos=bos, eos="</s>"
     )
-    save(training, ["a.txt"], tmp_path / "made")
+    save(training, tmp_path / "made")
     ours = Tokenizer.load(tmp_path / "made")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "made")
     assert (theirs.bos_token, theirs.eos_token) == (bos, "</s>")
@@ -170,20 +170,9 @@ def test_transformers_loads_it_with_the_same_ids(tmp_path: Path, bos: str | None
         assert theirs.decode(plain) == ours.decode(plain, skip_special=False)
 
 
-def test_the_same_text_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        save(train_on(tmp_path, ALL, vocab_size=300), ["b", "a"], tmp_path / name)
-    for name in NAMES:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    report = json.loads((tmp_path / "one" / "training.json").read_bytes())
-    assert report["text"]["bytes"] == len(ALL.rstrip("\n").encode())
-    assert report["text"]["files"] == ["a", "b"]
-    assert report["vocab_size"] == 300
-
-
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
     training = train_on(tmp_path, ALL, vocab_size=300)
-    save(training, ["a"], tmp_path / "old")
+    save(training, tmp_path / "old")
     before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
 
     def full(handle: int) -> None:
@@ -192,7 +181,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch) ->
     monkeypatch.setattr("os.fsync", full)
     for name in ("old", "new"):
         with pytest.raises(LmtoolError, match="No space left on device"):
-            save(training, ["b"], tmp_path / name)
+            save(training, tmp_path / name)
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
     assert not (tmp_path / "new").exists()
 

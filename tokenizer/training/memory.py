@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from ... import UsageError
@@ -53,3 +54,18 @@ def _free() -> int | None:
         except (OSError, ValueError):
             continue  # no such limit, or "max"
     return min(found, default=None)
+
+
+def peak_memory() -> tuple[int, int] | None:
+    """The most bytes that this process took, and the largest of those that it started (0: none).
+
+    By the operating system's count (ru_maxrss, as `time -v` tells it); None where there is none.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return unit * own, unit * largest

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from ... import InputError
 from ..corpus import Corpus
+from ..pieces import BYTE_PIECE
 from ..recipe import Recipe
 from .courses import Course, course_for
 from .memory import USUAL
+from .samples import Samples
 
 if TYPE_CHECKING:
     import tokenizers
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
     from .counting import Counted
     from .merging import Merges
+    from .report import FileReport
 
 
 class Watch(Protocol):
@@ -73,12 +77,21 @@ class Training:
 
     tokenizer: tokenizers.Tokenizer
     recipe: Recipe
+    corpus: Corpus
     text: Counted
     merges: Merges | None
     """None for a vocabulary without merges."""
+    samples: Samples
     seconds: float
-    base: Tokenizer | None = None
+    base: Base | None = None
     """What it was made from, if it began with another tokenizer."""
+
+    @cached_property
+    def files(self) -> tuple[FileReport, ...]:
+        """What was read of each file, and how well it is packed, in the order of their paths."""
+        from .report import file_reports
+
+        return file_reports(self)
 
     @property
     def characters(self) -> int:
@@ -102,8 +115,11 @@ class Training:
 
     def longest(self, count: int = 10) -> list[str]:
         """The longest learned tokens as text, longest first, equals by id."""
-        vocabulary = self.tokenizer.get_vocab()
-        learned = [token for token in vocabulary if token not in self.recipe.all_specials]
+        vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
+        added = {one.content for one in self.tokenizer.get_added_tokens_decoder().values()}
+        learned = [token for token in vocabulary if token not in added]
+        if self.recipe.kind != "bytes":
+            learned = [token for token in learned if not BYTE_PIECE.fullmatch(token)]
         learned.sort(key=lambda token: (-len(token), vocabulary[token]))
         return [self.tokenizer.decode([vocabulary[token]]) for token in learned[:count]]
 
@@ -131,6 +147,8 @@ def train(
         course = course_for(recipe)
     else:
         course = base.course()
+    samples = Samples(corpus.paths)
+    corpus = replace(corpus, on_part=samples.add)
     text = count_words(
         corpus, Splitter(course.pipeline), threads=effort.threads or 0, max_memory=effort.memory
     )
@@ -139,5 +157,4 @@ def train(
     with merging() as watch:
         learned = course.learn(text.words, recipe, effort, watch)
     seconds = monotonic() - began
-    begun = None if base is None else base.tokenizer
-    return Training(learned.tokenizer, recipe, text, learned.merges, seconds, begun)
+    return Training(learned.tokenizer, recipe, corpus, text, learned.merges, samples, seconds, base)
