@@ -68,7 +68,8 @@ class Subject:
         in_bytes = tokenizer.spelling == "bytes"
         size = tokenizer.vocab_size
         self._decoded = [tokenizer.token_bytes(id) for id in range(size)] if in_bytes else None
-        self._lengths = np.array([len(one) for one in self._decoded or [b""]], np.int64)
+        spelled = self._decoded or self.spellings or [b""]
+        self._lengths = np.array([len(one) for one in spelled], np.int64)
 
     @property
     def encoder(self) -> str:
@@ -151,7 +152,7 @@ class Subject:
 
         ids = np.concatenate(encoded)
         self.uses += np.bincount(ids, minlength=len(self.uses))
-        begins = self._begins(ids, encoded, texts, layout)
+        begins = self._begins(encoded, texts, layout)
         last = max(0, len(layout.script) - 1)
         return np.bincount(layout.script[np.minimum(begins, last)], minlength=len(SCRIPTS))
 
@@ -180,31 +181,43 @@ class Subject:
         )
 
     def _begins(
-        self,
-        ids: NDArray[np.uint32],
-        encoded: Sequence[NDArray[np.uint32]],
-        texts: Sequence[str],
-        layout: Layout,
+        self, encoded: Sequence[NDArray[np.uint32]], texts: Sequence[str], layout: Layout
     ) -> NDArray[np.int64]:
         """The character in which each token begins [tokens]."""
         import numpy as np
 
-        if self._decoded is not None:
-            lengths = self._lengths[ids]
-            ends = np.cumsum(lengths)
-            if not len(ends) or ends[-1] == int(layout.size.sum()):
-                characters = np.repeat(np.arange(len(layout.size)), layout.size)
-                starts = ends - lengths
-                return characters[np.minimum(starts, len(characters) - 1)]
-        begins = np.zeros(len(ids), np.int64)
-        passed = done = 0
-        for one, text in zip(encoded, texts, strict=True):
-            spans = self.tokenizer.character_spans(text, self.special)[: len(one)]
-            begins[done : done + len(spans)] = [passed + start for start, _ in spans]
-            self._add_unknown(one.tolist(), spans, text)
-            done += len(one)
+        begins: list[NDArray[np.int64]] = []
+        passed = 0
+        for ids, text in zip(encoded, texts, strict=True):
+            size = layout.size[passed : passed + len(text)]
+            own = self._by_length(ids, size)
+            if own is None:
+                spans = self.tokenizer.character_spans(text, self.special)[: len(ids)]
+                own = np.zeros(len(ids), np.int64)
+                own[: len(spans)] = [start for start, _ in spans]
+                self._add_unknown(ids.tolist(), spans, text)
+            begins.append(own + passed)
             passed += len(text)
-        return begins
+        return np.concatenate(begins)
+
+    def _by_length(
+        self, ids: NDArray[np.uint32], size: NDArray[np.uint8]
+    ) -> NDArray[np.int64] | None:
+        """Where tokens begin if their bytes are those of the text, or a space before it and those.
+
+        `size` has the bytes of each character. None where the tokenizer changed the text.
+        """
+        import numpy as np
+
+        if not len(ids) or self._unknown in ids:
+            return None
+        lengths = self._lengths[ids]
+        ends = np.cumsum(lengths)
+        added = int(ends[-1]) - int(size.sum())
+        if added and not (added == 1 and self.spellings[int(ids[0])].startswith(b" ")):
+            return None
+        starts = np.minimum(np.maximum(ends - lengths - added, 0), int(size.sum()) - 1)
+        return np.repeat(np.arange(len(size)), size)[starts]
 
     def _add_unknown(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str) -> None:
         if self._unknown in ids:

@@ -70,6 +70,25 @@ def test_whatever_groups_the_text_has_they_add_up(compared) -> None:
         )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_tokens_count_for_the_script_that_they_begin_in(name: str, compared, kinds, files) -> None:
+    """As the library's own offsets have it, which we seldom ask for."""
+    counted = Counter[tuple[int, str]]()
+    for cell in compared.cells:
+        counted[cell.file, cell.script] = cell.tokens[NAMES.index(name)]
+    for place, path in enumerate(files):
+        text = path.read_bytes().decode()
+        scripts, _ = naive_layout(text)
+        library = kinds[name].reference
+        library.encode_special_tokens = True
+        offsets = library.encode(text, add_special_tokens=False).offsets
+        # Spelled in bytes, a part of a character begins where the character does.
+        wanted = Counter(scripts[start] for start, _ in offsets)
+        assert {s: counted[place, s] for s in {*scripts, *wanted}} == {
+            s: wanted[s] for s in {*scripts, *wanted}
+        }, path.name
+
+
 def test_used_and_unused_tokens_are_counted(compared, kinds) -> None:
     for name, subject in zip(NAMES, compared.subjects, strict=True):
         library = kinds[name].reference
