@@ -142,7 +142,7 @@ SPACES = st.text(" \n\ta'é1!/\u2003\u3000\u00a0\u2028あ", max_size=24)
 @settings(max_examples=400, deadline=None)
 @given(
     texts=st.lists(SPACES | DOCUMENTS, max_size=5),
-    name=st.sampled_from(["gpt2", "gpt4", "qwen2", "o200k", "nfkc", "lower"]),
+    name=st.sampled_from(["gpt2", "gpt4", "qwen2", "o200k", "digits", "nfkc", "lower"]),
 )
 def test_chunks_between_spaces_have_the_words_of_the_whole(texts: list[str], name: str) -> None:
     pipeline = PIPELINES[name]
@@ -161,7 +161,9 @@ def test_chunks_between_spaces_have_the_words_of_the_whole(texts: list[str], nam
 
 def test_known_patterns_are_found_in_pipelines_that_have_them() -> None:
     known = {name for name, pipeline in PIPELINES.items() if Splitter(pipeline).parts_at_spaces}
-    assert known == {"gpt2", "gpt4", "qwen2", "o200k", "gpt2's own", "nfkc", "lower"}
+    named = {name for name in PATTERNS if PATTERNS[name] in KNOWN}
+    assert named >= {"gpt2", "gpt4", "qwen2", "o200k", "digits"}
+    assert known == named | {"gpt2's own", "nfkc", "lower"}
     assert set(PATTERNS.values()) >= KNOWN
 
 

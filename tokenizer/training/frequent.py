@@ -129,16 +129,18 @@ class FrequentWords:
 
         How spaces are split depends on the letter after them.
         """
-        after = b""
+        after: list[bytes] = []
         while (number := int(ids[at])) != self._border:
-            after += self._spelled[number]
+            after.append(self._spelled[number])
             at += 1
-            # A letter may be cut between bytes.
-            if not (known := after.decode(errors="ignore")).isspace() and known:
+            # A letter may be cut between bytes, of which it has four at most.
+            known = b"".join(after[-4:]).decode(errors="ignore")
+            if known and not known.isspace():
                 break
+        following = b"".join(after).decode(errors="ignore")
         words: list[str] = []
         length = 0
-        for word in self._splitter.split(text + after.decode(errors="ignore")):
+        for word in self._splitter.split(text + following):
             if length >= len(text):
                 break
             words.append(word)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # `\s*[\r\n]+` ends at a line break before it. The text before the cut is split the same if it
 # ends there: nothing looks ahead but `\s+(?!\S)`, which then takes the same spaces up to the end.
 # Nothing looks behind, so what follows is split as if the text began there.
-_NAMES = ("gpt2", "gpt4", "qwen2", "o200k")
+_NAMES = ("gpt2", "gpt4", "qwen2", "o200k", "digits")
 KNOWN = frozenset(PATTERNS[name] for name in _NAMES)
 """Patterns of which all this is known."""
 

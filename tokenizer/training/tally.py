@@ -52,6 +52,9 @@ _CHECK_EVERY = 1 << 16
 _FREQUENT = 1 << 14
 """Words that are counted as the most frequent ones."""
 
+_LONGEST = 64
+"""Characters that such a word may have."""
+
 _SAMPLE = 1 << 16
 """Bytes that are counted both ways before the faster one is trusted."""
 
@@ -114,7 +117,8 @@ class Tally:
         self._split_chunks()
         # Once more when much more is known of the text.
         self._try_at *= 5
-        best = self._words.most_common(_FREQUENT)
+        most = self._words.most_common(_FREQUENT)
+        best = [(word, count) for word, count in most if len(word) <= _LONGEST]
         if sum(len(word) * count for word, count in best) * 4 < self._bytes * 3:
             return
         try:
