@@ -57,10 +57,7 @@ def open_tokenizer(model: str, offline: bool, terminal: Terminal) -> Tokenizer:
     from ..tokenizer.tokenizer import Tokenizer
     from .fetching import find_tokenizer
 
-    path = find_tokenizer(model, offline, terminal)
-    tokenizer = Tokenizer.load(path)
-    terminal.detail(f"tokenizer: {tokenizer.name}, {tokenizer.vocab_size:,} ids, from {path}")
-    return tokenizer
+    return Tokenizer.load(find_tokenizer(model, offline, terminal))
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,10 @@ class WhichTokenizer:
 
     def open(self, terminal: Terminal) -> Tokenizer:
         """The tokenizer that -m names. Raises `ModelError` if there is none, or a damaged one."""
-        return open_tokenizer(self.model.value, self.offline.value, terminal)
+        tokenizer = open_tokenizer(self.model.value, self.offline.value, terminal)
+        if terminal.verbosity > 0:
+            terminal.detail(f"tokenizer: {tokenizer.name}, {tokenizer.vocab_size:,} ids")
+        return tokenizer
 
 
 @dataclass(frozen=True)
