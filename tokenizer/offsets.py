@@ -33,6 +33,10 @@ def spans_of(
             return none + (spans if unit == "bytes" else _whole_characters(encoded.text, spans))
     # Normalized or padded text: the library kept count of characters.
     found = tokenizer.character_spans(encoded.text, special)
+    for at, (id, (start, end)) in enumerate(zip(ids[:-1], list(found), strict=False)):
+        # A space put before a word has no letter of its own; the library gives it the word's first.
+        if tokenizer.piece(id) == "▁" and found[at + 1][0] == start < end:
+            found[at] = (start, start)
     return none + (found if unit == "characters" else _in_bytes(encoded.text, found))
 
 

@@ -276,7 +276,10 @@ class Tokenizer:
                 run.append(id)
                 continue
             out += self._text_after(run, before)
-            out.append(int(self.piece(id)[3:5], 16))
+            byte = int(self.piece(id)[3:5], 16)
+            # Only a letter that is one byte, a space, can be what the decoder takes away.
+            first = before is None and not run and byte < 0x80
+            out += self._text_after([id], None) if first else bytes([byte])
             run, before = [], id
         return bytes(out + self._text_after(run, before))
 
