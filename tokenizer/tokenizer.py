@@ -37,6 +37,7 @@ class Tokenizer:
     def __init__(self, files: TokenizerFiles) -> None:
         """Build it from files that have been read; `load` does both."""
         self.pipeline = files.pipeline
+        self.encoder = files.encoder
         self.name = files.path.resolve().parent.name
         self.format = files.format
         self.chat_templates = files.chat_templates
@@ -135,6 +136,8 @@ class Tokenizer:
 
     def encode_plain(self, texts: Sequence[str], special: Special = "text") -> list[list[int]]:
         """The ids of each text alone, nothing put before or after; long texts go in pieces."""
+        if self.encoder is not None:
+            return self.encoder.encode_batch(list(texts), special == "parse")
         pieces: list[str] = []
         counts: list[int] = []
         for text in texts:
@@ -147,11 +150,16 @@ class Tokenizer:
 
     def character_spans(self, text: str, special: Special = "text") -> list[tuple[int, int]]:
         """Where the text of each plain id lies in `text`: from and up to, in characters."""
+        if self.encoder is not None:
+            return [(start, end) for _, start, end in self.encoder.spans(text, special == "parse")]
         self.pipeline.encode_special_tokens = special == "text"
         return self.pipeline.encode(text, add_special_tokens=False).offsets
 
     def specials_in(self, text: str) -> tuple[Place, ...]:
         """The special tokens that `text` spells, and where."""
+        if self.encoder is not None:
+            spans = self.encoder.spans(text, parse=True)
+            return tuple(Place(*span) for span in spans if span[0] in self.special_ids)
         self.pipeline.encode_special_tokens = False
         found = self.pipeline.encode(text, add_special_tokens=False)
         places = (Place(id, *span) for id, span in zip(found.ids, found.offsets, strict=True))

@@ -24,10 +24,13 @@ any_text = (
 )
 
 
-def hard_texts(random_texts: int = 300) -> list[str]:
-    """All languages, the samples, runs, and `random_texts` made of awkward letters."""
+def hard_texts(random_texts: int = 300, longest: int | None = None) -> list[str]:
+    """All languages, the samples, runs, and `random_texts` made of awkward letters.
+
+    Of each language the first `longest` letters.
+    """
     random = Random(7)
     made = [
         "".join(random.choices(LETTERS, k=random.randrange(1, 40))) for _ in range(random_texts)
     ]
-    return [*texts().values(), *RUNS, *made]
+    return [*(text[:longest] for text in texts().values()), *RUNS, *made]

@@ -34,16 +34,16 @@ _LETTERS = {byte: letter for letter, byte in gpt2_alphabet().items()}
 def merges_of(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
     """Every pair of tokens that spells a third, by the rank of the third.
 
-    Where two pairs of one token overlap in a text, the left pair comes first (see `_cuts`).
+    Where two pairs of one token overlap in a text, the left pair comes first (see `cuts`).
     """
     merges: list[tuple[bytes, bytes]] = []
     for token in sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__):
-        cuts = [cut for cut in _cuts(token) if token[:cut] in ranks and token[cut:] in ranks]
-        merges += [(token[:cut], token[cut:]) for cut in cuts]
+        parted = ((token[:cut], token[cut:]) for cut in cuts(token))
+        merges += [(left, right) for left, right in parted if left in ranks and right in ranks]
     return merges
 
 
-def _cuts(token: bytes) -> list[int]:
+def cuts(token: bytes | str) -> list[int]:
     """Where a token can be parted, in the order in which the pairs are to be tried.
 
     The pairs at `cut` and at `len - cut` overlap where the token repeats itself after `cut` bytes:
@@ -51,12 +51,12 @@ def _cuts(token: bytes) -> list[int]:
     as `aa|a` and `a|aa` do, the longer left part does: that is how runs are merged from the left.
     """
     length = len(token)
-    cuts = list(range(length - 1, 0, -1))
+    order = list(range(length - 1, 0, -1))
     for cut in range(1, (length + 1) // 2):
         if token[cut:] == token[:-cut] and token[length - cut :] != token[: cut - length]:
             here, there = length - 1 - cut, cut - 1
-            cuts[here], cuts[there] = cuts[there], cuts[here]
-    return cuts
+            order[here], order[there] = order[there], order[here]
+    return order
 
 
 def rank_pipeline(

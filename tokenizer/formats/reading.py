@@ -40,6 +40,10 @@ def read_other(file: Path, config: Mapping[str, Any]) -> Built | None:
         from .wordpiece import read_wordpiece
 
         return read_wordpiece(source)
+    if file.name.endswith((".model", ".spm")) or head[:1] == b"\n":
+        from .sentencepiece import read_sentencepiece
+
+        return read_sentencepiece(source)
     return None
 
 

@@ -53,7 +53,7 @@ def test_ids_are_tiktoken_s(
 ) -> None:
     theirs = published(name, ranks, monkeypatch)
     ours = Tokenizer.load(write(tmp_path, f"{name}.tiktoken", ranks))
-    for text in hard_texts():
+    for text in hard_texts(100, longest=1500):
         ids = ours.encode(text)
         assert ids == theirs.encode_ordinary(text)
         assert ours.decode_bytes(ids) == text.encode()
@@ -115,7 +115,7 @@ def test_llama_3_is_known_by_the_checkpoint_beside_it(
     ours = Tokenizer.load(tmp_path)
     theirs = tiktoken.Encoding("x", pat_str=LLAMA3, mergeable_ranks=ranks, special_tokens={})
     count = len(ranks)
-    for text in hard_texts(60):
+    for text in hard_texts(40, longest=1000):
         assert ours.encode(text) == [count, *theirs.encode_ordinary(text)]
     assert ours.vocab_size == count + 256
     assert ours.special_named("<|eot_id|>") == count + 9
@@ -167,7 +167,7 @@ def test_tekken_s_special_tokens_come_first(tmp_path: Path, ranks: dict[bytes, i
     pattern = BY_NAME["o200k_base"].pattern
     theirs = tiktoken.Encoding("x", pat_str=pattern, mergeable_ranks=kept, special_tokens={})
     for ours in (Tokenizer.load(path), Tokenizer.load(tmp_path)):
-        for text in hard_texts(60):
+        for text in hard_texts(40, longest=1000):
             ids = [id + 30 for id in theirs.encode_ordinary(text)]
             assert ours.encode(text) == [1, *ids]
         assert ours.encode("a[INST]", special="parse", bos="off")[-1] == 3
