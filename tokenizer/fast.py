@@ -89,6 +89,9 @@ class FastEncoder:
 
     def _proved(self) -> Any:
         """gigatoken's encoder if it gives the probe the ids that it should have, else None."""
+        if self._tokenizer.encoder is not None:
+            self.reason = f"{self._tokenizer.format}: no library but its own gives the same ids"
+            return None
         try:
             encoder = _load(self._json)
         except ImportError:
