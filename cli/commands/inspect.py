@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -22,15 +22,18 @@ from ..options import (
 )
 from ..terminal import Terminal
 from ..token_options import Offline
-
-if TYPE_CHECKING:
-    from ...tokenizer.tokenizer import Tokenizer
+from ..tokenizer_report import short_rows, show_tokenizer
 
 EPILOG = """Examples:
 
 lmtool inspect
 
-lmtool inspect ./checkpoint -c 8192 --json"""
+lmtool inspect ./checkpoint -c 8192 --json
+
+lmtool inspect ./checkpoint --tokenizer --limit 30"""
+
+SHOWN = 10
+"""Tokens of each kind that are shown unless --limit says otherwise."""
 
 
 def inspect(
@@ -43,6 +46,13 @@ def inspect(
     ] = "default",
     ctx_size: ReckonedContext = None,
     kv_dtype: ReckonedCache = "auto",
+    tokenizer: Annotated[
+        bool, typer.Option("--tokenizer", help="Show a checkpoint's tokenizer, all of it.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens listed of each kind. Default: 10, with --json all."),
+    ] = None,
     json: OneObject = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -50,26 +60,42 @@ def inspect(
     color: Color = ColorWhen.auto,
     debug: Debug = False,
 ) -> None:
-    """Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer."""
+    """Show what a checkpoint is: its stack layer by layer, parameters, memory, tokenizer.
+
+    Of a tokenizer alone, or with --tokenizer: its pipeline, special tokens, merges, scripts, and
+    the tokens that never come.
+    """
     from ...tokenizer.formats.found import has_tokenizer
+    from ...tokenizer.inspection.facts import all_facts, short_facts
     from ...tokenizer.tokenizer import Tokenizer
 
     terminal = open_terminal(quiet, verbose, color)
     path = find_model(model, offline, terminal)
     facts: dict[str, Any] = {"name": path.resolve().name, "path": str(path)}
-    if path.is_dir() and (path / "config.json").exists():
+    whole = tokenizer or (has_tokenizer(path) and not has_weights(path))
+    if not whole:
         from ...engine.facts import checkpoint_facts
 
         facts |= checkpoint_facts(path, ctx_size, kv_dtype)
         there = has_tokenizer(path)
-        facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path)) if there else None
+        facts["tokenizer"] = short_facts(Tokenizer.load(path)) if there else None
         facts["licence"] = licence(path)
     else:
-        facts["tokenizer"] = _tokenizer_facts(Tokenizer.load(path))
+        facts["tokenizer"] = all_facts(Tokenizer.load(path), limit if json else None)
     if json:
         terminal.out_json(facts)
+    elif whole:
+        show_tokenizer(terminal, facts["path"], facts["tokenizer"], limit or SHOWN)
     else:
         _show(terminal, facts)
+
+
+def has_weights(path: Path) -> bool:
+    """Whether there is a checkpoint at `path`, whole or not."""
+    if not path.is_dir() or not (path / "config.json").exists():
+        return False
+    weights = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf")
+    return any(next(path.glob(pattern), None) for pattern in weights)
 
 
 def licence(folder: Path) -> str | None:
@@ -89,26 +115,11 @@ def licence(folder: Path) -> str | None:
     return None
 
 
-def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
-    def spelled(ids: frozenset[int]) -> dict[str, str]:
-        return {str(id): tokenizer.token_text(id) for id in sorted(ids)}
-
-    return {
-        "format": tokenizer.format,
-        "kind": type(tokenizer.pipeline.model).__name__,
-        "vocabulary": tokenizer.vocab_size,
-        "bos": tokenizer.bos_id,
-        "eos": spelled(tokenizer.eos_ids),
-        "special": spelled(tokenizer.special_ids),
-        "chat_template": tokenizer.chat_template is not None,
-    }
-
-
 def _show(terminal: Terminal, facts: dict[str, Any]) -> None:
     rows: list[tuple[str, str]] = [("path", facts["path"])]
     if "stack" in facts:
         rows += _stack_rows(facts)
-    rows += _tokenizer_rows(facts["tokenizer"])
+    rows += short_rows(facts["tokenizer"])
     if facts.get("licence"):
         rows.append(("licence", facts["licence"]))
     width = max(len(name) for name, _ in rows)
@@ -140,15 +151,3 @@ def _stack_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     cache = f"{memory['cache'] / 2**20:,.1f} MiB of cache"
     rows.append(("memory", f"{size}, {cache} at {context}"))
     return rows
-
-
-def _tokenizer_rows(tokenizer: dict[str, Any] | None) -> list[tuple[str, str]]:
-    if tokenizer is None:
-        return [("tokenizer", "none")]
-    ends = ", ".join(f"{text} ({id})" for id, text in tokenizer["eos"].items()) or "none named"
-    chat = "yes" if tokenizer["chat_template"] else "none"
-    return [
-        ("tokenizer", f"{tokenizer['kind']}, {tokenizer['vocabulary']:,} ids; a text ends: {ends}"),
-        ("", f"read from {tokenizer['format']}"),
-        ("chat template", chat),
-    ]
