@@ -17,6 +17,7 @@ REASONS = {
     "merges": "the merges make something else of it",
     "score": "other pieces are likelier",
     "bytes": "no UTF-8 has these bytes",
+    "letter": "its character has a piece",
     "normalizer": "the normalizer changes it",
     "added": "an added token is matched in it",
     "border": "it is parted before the merges",
@@ -81,7 +82,8 @@ def _rows(path: str, facts: Values) -> list[Row]:
     for title, name in names:
         steps = facts["pipeline"][name] or [NOTHING[name]]
         rows += [(title if place == 0 else "", step) for place, step in enumerate(steps)]
-    rows.append(("chat template", _templates(facts)))
+    kept = "every text" if facts["lossless"] else f"not always: {'; '.join(facts['losses'])}"
+    rows += [("comes back", kept), ("chat template", _templates(facts))]
     rows += _merge_rows(facts["merges"])
     rows.append(("lone bytes", _bytes(facts["missing_bytes"])))
     rows += _reach_rows(facts["reach"])
@@ -225,9 +227,7 @@ def _lengths(lengths: Values) -> Table:
 
 
 def _tokens(title: str, tokens: Sequence[Values], count: int, limit: int) -> Table:
-    rows = [
-        [seen(one["text"]), f"{one['bytes']:,}", f"{one['id']:,}"] for one in tokens[:limit]
-    ]
+    rows = [[seen(one["text"]), f"{one['bytes']:,}", f"{one['id']:,}"] for one in tokens[:limit]]
     more = [] if title.startswith("longest") else _more(count, limit)
     return Table(title, ("token", "bytes", "id"), rows, notes=more)
 

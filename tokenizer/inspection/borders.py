@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache, lru_cache
-from itertools import product
-from typing import Any, Literal, cast
+from itertools import pairwise, product
+from typing import Any, cast
 
 from ..pieces import steps_of
 from ..recipe import PATTERNS
@@ -32,17 +32,19 @@ def fixed_by_normalizer(tokenizer: Tokenizer, text: str) -> bool | None:
     normalizer = cast("Any", tokenizer.pipeline).normalizer
     if normalizer is None or normalizer.normalize_str(text) == text:
         return None
-    for step in steps_of(normalizer, "normalizers"):
-        kind, lone = step["type"], step.get("pattern", {}).get("String", "")
-        if kind in FORMS:
-            form = cast("Literal['NFC', 'NFD', 'NFKC', 'NFKD']", kind)
-            if not unicodedata.is_normalized(form, text):
-                return True
-        elif kind == "Lowercase" and any(c.lower() != c for c in text):
-            return True
-        elif kind == "Replace" and len(lone) == 1 and lone in text and lone not in step["content"]:
-            return True
+    if any(_never_leaves(step, text) for step in steps_of(normalizer, "normalizers")):
+        return True
     return None if _only_adds(tokenizer) else False
+
+
+def _never_leaves(step: dict[str, Any], text: str) -> bool:
+    """Whether no text has `text` in it after this step, which is one of a normalizer's."""
+    kind, lone = step["type"], step.get("pattern", {}).get("String", "")
+    if kind in FORMS:
+        return not unicodedata.is_normalized(kind, text)
+    if kind == "Lowercase":
+        return any(letter.lower() != letter for letter in text)
+    return kind == "Replace" and len(lone) == 1 and lone in text and lone not in step["content"]
 
 
 def _only_adds(tokenizer: Tokenizer) -> bool:
@@ -97,7 +99,7 @@ def within_a_match(pattern: str, text: str) -> bool:
 
     For the named patterns, which match every character, so that a word is always a match.
     """
-    pairs = map("".join, zip(text, text[1:], strict=False))
+    pairs = map("".join, pairwise(text))
     return all(_joins(pattern, pair) for pair in pairs) and _begins(pattern, text)
 
 

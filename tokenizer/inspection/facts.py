@@ -51,6 +51,8 @@ def all_facts(tokenizer: Tokenizer, limit: int | None = None) -> Values:
         "patterns": [
             {"name": pattern_name(pattern), "regex": pattern} for pattern in patterns_of(tokenizer)
         ],
+        "lossless": tokenizer.lossless,
+        "losses": list(tokenizer.losses),
         "added": _added(tokenizer),
         "put_first": list(tokenizer.prefix),
         "chat_templates": sorted(tokenizer.chat_templates),
@@ -144,9 +146,7 @@ def _alphabet(one: Alphabet) -> Values:
     }
 
 
-def _reach(
-    tokenizer: Tokenizer, vocabulary: Vocabulary, reach: Reach, limit: int | None
-) -> Values:
+def _reach(tokenizer: Tokenizer, vocabulary: Vocabulary, reach: Reach, limit: int | None) -> Values:
     never = [
         _token(tokenizer, vocabulary, one.id) | {"reason": one.reason, "sure": one.sure}
         for one in reach.never

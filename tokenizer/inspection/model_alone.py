@@ -28,6 +28,10 @@ class ModelAlone:
             return "score"
         return None
 
+    def knows(self, piece: str) -> bool:
+        """Whether the model itself has a piece spelled so."""
+        return self._model.token_to_id(piece) is not None
+
     def merges_fail(self, id: int) -> bool:
         """Whether the merges alone make something else of the piece `id` is."""
         if self._kind != "BPE" or self._tokenizer.is_byte(id):
@@ -54,7 +58,7 @@ class ModelAlone:
         """Whether a unigram model has a likelier way to spell the piece."""
         if self._tokenizer.is_byte(id):
             return False
-        parts = [token.id for token in self._model.tokenize(self._tokenizer.piece(id))]
+        parts: list[int] = [token.id for token in self._model.tokenize(self._tokenizer.piece(id))]
         if parts == [id]:
             return False
         return sum(self._scores[part] for part in parts) > self._scores[id] + EQUAL

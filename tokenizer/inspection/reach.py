@@ -6,6 +6,7 @@ A token is reached if a text is found whose ids hold it. It never comes if there
   happens inside the token's borders, since a BPE's merges there would be the same ones in the same
   order, and a unigram model would put the better pieces in its place;
 - its bytes are no part of any UTF-8;
+- it is the raw byte of a character that has a piece;
 - the normalizer, an added token or the pre-tokenizer changes or parts its text wherever it stands.
 
 What has neither is told apart: many texts were tried, and none had it. Special tokens are left
@@ -26,7 +27,7 @@ from .borders import Borders, fixed_by_normalizer
 from .halves import HalfCharacters, is_whole, possible
 from .model_alone import ModelAlone
 
-Reason = Literal["merges", "score", "bytes", "normalizer", "added", "border", "unfound"]
+Reason = Literal["merges", "score", "bytes", "letter", "normalizer", "added", "border", "unfound"]
 
 AROUND = tuple(
     (left, right)
@@ -98,8 +99,12 @@ class _Search:
 
     def hopeless(self, ids: Sequence[int], texts: Mapping[int, str]) -> dict[int, Never]:
         """Those of `ids` that surely never come; `texts` are those of whole characters."""
-        found = ((id, self._proof(id, texts.get(id))) for id in ids)
-        return {id: Never(id, reason, True) for id, reason in found if reason is not None}
+        found: dict[int, Never] = {}
+        for id in ids:
+            reason = self._proof(id, texts.get(id))
+            if reason is not None:
+                found[id] = Never(id, reason, True)
+        return found
 
     def explain(self, id: int, text: str | None) -> Never:
         """Why no text was found that gives `id`, as far as that shows."""
@@ -107,11 +112,15 @@ class _Search:
             return Never(id, "normalizer", False)
         if text is not None and self._borders.parts(text) is not None:
             return Never(id, "border", False)
-        return Never(id, "merges" if self._model.merges_fail(id) else "unfound", False)
+        if self._model.merges_fail(id):
+            return Never(id, "merges", False)
+        return Never(id, "unfound", False)
 
     def _proof(self, id: int, text: str | None) -> Reason | None:
-        if not self._tokenizer.is_byte(id) and not possible(self._spelled[id]):
+        if not possible(self._spelled[id]):
             return "bytes"
+        if self._tokenizer.is_byte(id) and text is not None and self._model.knows(text):
+            return "letter"
         reason = self._model.refuses(id)
         if reason is not None or text is None:
             return reason
@@ -140,5 +149,3 @@ def _beside(tokenizer: Tokenizer, texts: dict[int, str]) -> dict[int, str]:
         for id in _given(tokenizer, left, before, after):
             found[id] = before + left.pop(id) + after
     return found
-
-
