@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from .. import UsageError
-from .pieces import METASPACE
+from .pieces import BYTE_PIECE, METASPACE
 
 if TYPE_CHECKING:
     import tokenizers
@@ -63,6 +64,9 @@ PATTERNS: dict[str, str] = {
 """Named pre-tokenization patterns: no merge crosses a border that the pattern draws."""
 
 
+_SPECIAL_LETTER = re.compile(r"[^\w\-. ]")
+"""What a regular expression that does anything has; without one it is a name misspelled."""
+
 Kind = Literal["bytes", "characters", "unigram"]
 """What a vocabulary starts from: every byte; or characters, and bytes for those it lacks, which
 BPE merges or a unigram model chooses from."""
@@ -102,33 +106,29 @@ class Recipe:
 
     @property
     def smallest(self) -> int:
-        """The least vocabulary: every byte and every special token has an id."""
-        return ALPHABET + len(self.all_specials)
+        """The least vocabulary: every byte and every special token has an id.
+
+        Beside characters so has the letter for a space, which could not be told from bytes.
+        """
+        return ALPHABET + len(self.all_specials) + (self.kind != "bytes")
 
     @property
     def characters(self) -> int:
-        """How many characters may have an id of their own."""
-        free = self.vocab_size - self.smallest
-        return min(free, self.vocab_size // 4 if self.alphabet is None else self.alphabet)
+        """How many characters may have an id of their own, the letter for a space among them."""
+        free = self.vocab_size - self.smallest + 1
+        wanted = self.vocab_size // 4 if self.alphabet is None else self.alphabet
+        return max(1, min(free, wanted))
 
     def check(self) -> None:
         """Raise `UsageError` if no tokenizer can be made by this recipe."""
         if self.vocab_size < self.smallest:
+            space = "" if self.kind == "bytes" else ", the space"
             raise UsageError(
-                f"--vocab-size {self.vocab_size} is too small: every byte and every special "
+                f"--vocab-size {self.vocab_size} is too small: every byte{space} and every special "
                 f"token needs an id, {self.smallest} in all",
-                hint=f"ask for more than {self.smallest}",
+                hint=f"{self.smallest} is the least",
             )
-        if len(set(self.specials)) < len(self.specials):
-            raise UsageError("the same special token is named twice")
-        if any(not special.strip() for special in self.specials):
-            raise UsageError("a special token may not be empty or blank")
-        for role, token in (("--bos", self.bos), ("--eos", self.eos)):
-            if token is not None and token not in self.specials:
-                raise UsageError(
-                    f"{role} {token!r} is not among the special tokens",
-                    hint=f"add --special {token!r}",
-                )
+        self._check_specials()
         if self.min_frequency < 0:
             raise UsageError(f"--min-frequency {self.min_frequency} is below zero")
         if self.max_token_length is not None and self.max_token_length < 2:
@@ -140,11 +140,34 @@ class Recipe:
             )
         if self.alphabet is not None and self.kind == "bytes":
             raise UsageError("--alphabet is for --byte-fallback and --unigram: bytes need none")
-        if self.alphabet is not None and not 0 < self.alphabet <= self.vocab_size - self.smallest:
+        if (
+            self.alphabet is not None
+            and not 0 < self.alphabet <= self.vocab_size - self.smallest + 1
+        ):
             raise UsageError(
                 f"--alphabet {self.alphabet} has no room in a vocabulary of {self.vocab_size}",
-                hint=f"{self.smallest} of its ids are bytes and special tokens",
+                hint=f"{self.smallest - 1} of its ids are bytes and special tokens",
             )
+
+    def _check_specials(self) -> None:
+        for special in self.specials:
+            if not special.strip():
+                raise UsageError("a special token may not be empty or blank")
+            if self.specials.count(special) > 1:
+                raise UsageError(f"the same special token is named twice: {special!r}")
+            if len(special) == 1:
+                raise UsageError(
+                    f"--special {special!r} is a letter, and texts would end at each",
+                    hint="take something that no text has, such as '<|end|>'",
+                )
+            if self.kind != "bytes" and BYTE_PIECE.fullmatch(special):
+                raise UsageError(f"--special {special!r} is the token of a byte")
+        for role, token in (("--bos", self.bos), ("--eos", self.eos)):
+            if token is not None and token not in self.specials:
+                raise UsageError(
+                    f"{role} {token!r} is not among the special tokens",
+                    hint=f"add --special {token!r}",
+                )
 
 
 def empty_tokenizer(recipe: Recipe) -> tokenizers.Tokenizer:
@@ -173,10 +196,13 @@ def empty_tokenizer(recipe: Recipe) -> tokenizers.Tokenizer:
 def _split_by(pattern: str) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
+    names = f"the names are {', '.join(PATTERNS)}"
+    if pattern not in PATTERNS and not _SPECIAL_LETTER.search(pattern):
+        raise UsageError(f"no --pattern has the name {pattern!r}", hint=names)
     try:
         return pre_tokenizers.Split(Regex(PATTERNS.get(pattern, pattern)), behavior="isolated")
     except Exception as error:  # the binding raises a bare Exception for a bad expression
         raise UsageError(
             f"--pattern {pattern!r} is neither a known name nor a regular expression: {error}",
-            hint=f"the names are {', '.join(PATTERNS)}",
+            hint=names,
         ) from error

@@ -2,127 +2,43 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ... import UsageError
-from ..completion import complete_model
-from ..corpus_options import Errors, ErrorsHow, TextField, tell_faults
+from .. import training_options as ask
+from ..corpus_options import ErrorsHow, tell_faults
 from ..options import Color, ColorWhen, Debug, Quiet, Verbose, open_terminal
 from ..sources import say_if_typing
-from ..terminal import Terminal
 from ..token_options import open_tokenizer
 
 if TYPE_CHECKING:
     from ...tokenizer.recipe import Kind
     from ...tokenizer.training.train import Base
-
-
-class NormalForm(str, Enum):
-    """Unicode's normal forms."""
-
-    none = "none"
-    NFC = "NFC"
-    NFD = "NFD"
-    NFKC = "NFKC"
-    NFKD = "NFKD"
+    from ..terminal import Terminal
 
 
 def train_tokenizer(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Text files, .jsonl, .parquet, packed ones, folders, patterns; none or `-`: stdin."
-        ),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for tokenizer.json and its config.")
-    ] = ...,  # pyright: ignore[reportArgumentType]  # typer's way to say that it is required
-    vocab_size: Annotated[
-        int | None,
-        typer.Option(help="Ids in all, special tokens among them. Default: 32768, or as --from."),
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="Where no merge may cross: gpt2, gpt4, llama3, qwen2, o200k, digits, scripts, or "
-            "a regex. Default: gpt4."
-        ),
-    ] = None,
-    special: Annotated[
-        list[str] | None,
-        typer.Option(help="A special token; repeat for more. Default: <|endoftext|>."),
-    ] = None,
-    bos: Annotated[
-        str | None, typer.Option(help="The special token to put before every text.")
-    ] = None,
-    eos: Annotated[
-        str | None, typer.Option(help="The special token that ends a text. Default: the first.")
-    ] = None,
-    min_frequency: Annotated[int, typer.Option(help="Merge no pair that is rarer.")] = 2,
-    max_token_length: Annotated[
-        int | None, typer.Option(help="Learn no token of more bytes than this.")
-    ] = None,
-    normalization: Annotated[
-        NormalForm | None,
-        typer.Option(help="Bring text into a normal form first. Default: none."),
-    ] = None,
-    byte_fallback: Annotated[
-        bool,
-        typer.Option(
-            "--byte-fallback",
-            help="Start from characters, not bytes, as SentencePiece does; bytes for rare ones.",
-        ),
-    ] = False,
-    unigram: Annotated[
-        bool,
-        typer.Option("--unigram", help="A unigram model over characters instead of merges."),
-    ] = False,
-    alphabet: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Characters with an id of their own. Default: a quarter of the vocabulary."
-        ),
-    ] = None,
-    again: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="TOKENIZER",
-            autocompletion=complete_model,
-            help="Learn this tokenizer's pipeline anew: its splitting, its special tokens.",
-        ),
-    ] = None,
-    extend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKENIZER",
-            autocompletion=complete_model,
-            help="Add merges to this tokenizer; all its ids stay. --vocab-size counts them too.",
-        ),
-    ] = None,
-    doc_separator: Annotated[
-        list[str] | None,
-        typer.Option(help="Text that parts documents in a file; special tokens do so too."),
-    ] = None,
-    errors: Errors = ErrorsHow.strict,
-    text_field: TextField = "text",
-    sample_bytes: Annotated[
-        int | None, typer.Option(help="Learn from about this many bytes, spread over the text.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("-t", "--threads", min=1, help="Threads. Default: every core.")
-    ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Memory to take, about: 2G, 800M. Default: 1280M, or half of what is free.",
-        ),
-    ] = None,
+    files: ask.Files = None,
+    output: ask.Output = ...,  # pyright: ignore[reportArgumentType]  # Typer's word for required
+    doc_separator: ask.DocSeparator = None,
+    errors: ask.Errors = ErrorsHow.strict,
+    text_field: ask.TextField = "text",
+    sample_bytes: ask.SampleBytes = None,
+    pattern: ask.Pattern = None,
+    normalization: ask.Normalization = None,
+    vocab_size: ask.VocabSize = None,
+    min_frequency: ask.MinFrequency = None,
+    max_token_length: ask.MaxTokenLength = None,
+    byte_fallback: ask.ByteFallback = False,
+    unigram: ask.Unigram = False,
+    alphabet: ask.Alphabet = None,
+    special: ask.SpecialTokens = None,
+    bos: ask.BosToken = None,
+    eos: ask.EosToken = None,
+    again: ask.From = None,
+    extend: ask.Extend = None,
+    threads: ask.Threads = None,
+    max_memory: ask.MaxMemory = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = ColorWhen.auto,
@@ -130,8 +46,8 @@ def train_tokenizer(
 ) -> None:
     """Train a tokenizer from text.
 
-    The result is the same for any order of files and any number of threads, and transformers'
-    AutoTokenizer loads it.
+    The result is the same for any order of files and any number of threads.
+    transformers' AutoTokenizer loads it.
     """
     from ...tokenizer.corpus import STDIN, Corpus, find_files
     from ...tokenizer.recipe import Recipe
@@ -145,13 +61,15 @@ def train_tokenizer(
     terminal = open_terminal(quiet, verbose, color)
     kind: Kind = "unigram" if unigram else "characters" if byte_fallback else "bytes"
     specials = tuple(special) if special else ("<|endoftext|>",)
+    if unigram and min_frequency is not None:
+        raise UsageError("--min-frequency is about merges, and --unigram makes none")
     recipe = Recipe(
-        vocab_size=vocab_size or 32768,
-        pattern=pattern or "gpt4",
+        vocab_size=32768 if vocab_size is None else vocab_size,
+        pattern="gpt4" if pattern is None else pattern,
         specials=specials,
         bos=bos,
-        eos=eos or specials[0],
-        min_frequency=min_frequency,
+        eos=specials[0] if eos is None else eos,
+        min_frequency=2 if min_frequency is None else min_frequency,
         max_token_length=max_token_length,
         kind=kind,
         normalization=normalization.value if normalization else "none",

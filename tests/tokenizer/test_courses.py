@@ -88,6 +88,24 @@ def test_scripts_part_where_no_space_does(tmp_path: Path) -> None:
     assert "".join(found) == text
 
 
+@pytest.mark.parametrize("kind", ["characters", "unigram"])
+@pytest.mark.parametrize(("text", "room"), [("昔々ある所に昔々", 9), ("a b c a b c", 1)])
+def test_a_space_is_told_from_its_letter_whatever_the_text(
+    kind: str, text: str, room: int, tmp_path: Path
+) -> None:
+    """No space to learn from, or no room for any other character."""
+    smallest = Recipe(kind=kind).smallest
+    training = learn(tmp_path, text, kind=kind, vocab_size=smallest + room - 1)
+    tokenizer = saved(training, tmp_path / "made")
+    for written in ("a b", "  昔 ", " ", "\n \n"):
+        assert tokenizer.decode(tokenizer.encode(written)) == written
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters", "unigram"])
+def test_no_vocabulary_is_too_large_to_ask_for(kind: str, tmp_path: Path) -> None:
+    assert learn(tmp_path, ALL, kind=kind, vocab_size=10**13).vocab_size < 3000
+
+
 def test_rare_characters_are_bytes(tmp_path: Path) -> None:
     tokenizer = learn(tmp_path, "aaaa bbbb cccc あ", kind="characters", alphabet=4).tokenizer
     assert "あ" not in tokenizer.get_vocab()
@@ -153,7 +171,11 @@ def test_what_cannot_be_learned(tmp_path: Path) -> None:
     [
         ({"alphabet": 5}, "--alphabet is for --byte-fallback and --unigram"),
         ({"kind": "characters", "alphabet": 400}, "--alphabet 400 has no room"),
-        ({"kind": "unigram", "vocab_size": 257}, "every special token needs an id, 258 in all"),
+        (
+            {"kind": "unigram", "vocab_size": 258},
+            "the space and every special token needs an id, 259",
+        ),
+        ({"kind": "characters", "specials": ("<0x0A>",)}, "'<0x0A>' is the token of a byte"),
         ({"normalization": "NFX"}, "choose none, NFC, NFD, NFKC, NFKD"),
     ],
 )

@@ -125,8 +125,11 @@ def test_longest_tokens_are_text(tmp_path: Path) -> None:
     ("recipe", "says"),
     [
         ({"vocab_size": 256}, "257 in all"),
-        ({"specials": ("a", "a")}, "named twice"),
+        ({"specials": ("<a>", "<a>")}, "named twice: '<a>'"),
         ({"specials": (" ",)}, "empty or blank"),
+        ({"specials": ("a",)}, "'a' is a letter"),
+        ({"pattern": "gpt5"}, "no --pattern has the name 'gpt5'"),
+        ({"pattern": ""}, "no --pattern has the name ''"),
         ({"bos": "<s>"}, "--bos '<s>' is not among the special tokens"),
         ({"eos": "<s>"}, "--eos '<s>' is not among the special tokens"),
         ({"min_frequency": -1}, "below zero"),

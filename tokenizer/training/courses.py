@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ..pieces import METASPACE
 from ..recipe import UNKNOWN, Kind, Recipe, empty_tokenizer
 from .starts import ByteStart, CharacterStart, Start
 
@@ -92,7 +93,7 @@ class CharacterCourse:
 
         names = [*recipe.specials, *byte_tokens()]
         taken = {name: number for number, name in enumerate(names)}
-        start = CharacterStart(taken, recipe.characters)
+        start = CharacterStart(taken, recipe.characters, initial=METASPACE)
         merges = merges_from(words, start, recipe, effort, watch)
         cast("Any", self.pipeline).model = models.BPE(
             vocab=merges.ids, merges=merges.pairs, byte_fallback=True, fuse_unk=True

@@ -46,7 +46,10 @@ class AgainCourse:
         taken = {content: number for number, content in enumerate(self._names())}
         start: Start = ByteStart(taken)
         if self._kind == "characters":
-            start = CharacterStart(taken, min(recipe.characters, recipe.vocab_size - len(taken)))
+            room = min(recipe.characters, recipe.vocab_size - len(taken))
+            # What stands for a space is needed, though the new text may have none.
+            space = METASPACE if METASPACE in self._model["vocab"] else ""
+            start = CharacterStart(taken, room, initial=space)
         merges = merges_from(words, start, recipe, effort, watch)
         pairs = [list(pair) for pair in merges.pairs]
         model = self._model | {"vocab": merges.ids, "merges": pairs}

@@ -122,7 +122,8 @@ class _Learning:
         self._text = text
         self._limit = limit
         self._longest = _ENDLESS if longest is None else longest
-        size = max(limit, vocabulary.next_id)
+        # No text has more merges than letters, whatever number of ids is asked for.
+        size = max(min(limit, vocabulary.next_id + len(text.slots)), vocabulary.next_id)
         self._spans = np.ones(size + 1, np.int64)
         for spelled, number in vocabulary.ids.items():
             self._spans[number] = vocabulary.span(spelled)

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from ... import InputError, UsageError
+from ..pieces import METASPACE
 from ..recipe import Recipe
 
 LONGEST = 16
 """Characters of a piece, unless the recipe says."""
+MOST = 1 << 20
+"""Pieces that sentencepiece begins with, so that there can't be more in the end."""
 THREADS = 4
 """Always as many, however many cores there are: sums are rounded by their order."""
 _BREAKS = ("\n", "\t", "\r", "\0")
@@ -41,7 +44,7 @@ def learn_pieces(
             input_format="tsv",
             model_writer=model,
             model_type="unigram",
-            vocab_size=room + 1,  # and <unk>, which it needs
+            vocab_size=min(room, MOST) + 1,  # and <unk>, which it needs
             hard_vocab_limit=False,
             character_coverage=1.0,
             max_sentencepiece_length=recipe.max_token_length or LONGEST,
@@ -71,11 +74,16 @@ def learn_pieces(
 
 def _rows(words: list[tuple[bytes, int]], most: int) -> Iterator[str]:
     """Rows of a word, a tab, and how often it occurs; characters that stay to bytes part words."""
+    # What stands for a space is needed, though the text may have none.
+    words = [*words, (METASPACE.encode(), 1)]
     totals: Counter[str] = Counter()
     for word, count in words:
         for letter in word.decode():
             totals[letter] += count
-    ranked = sorted(totals.keys() - set(_BREAKS), key=lambda letter: (-totals[letter], letter))
+    ranked = sorted(
+        totals.keys() - set(_BREAKS),
+        key=lambda letter: (letter != METASPACE, -totals[letter], letter),
+    )
     left_out = totals.keys() - set(ranked[:most])
     letters = "".join(map(re.escape, sorted(left_out)))
     border = re.compile(f"[{letters}]+" if left_out else "(?!)")
