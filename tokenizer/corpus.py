@@ -95,11 +95,15 @@ class Corpus:
         part it from its separator, are left out, and empty documents are passed over, unless
         `exact`.
         """
+        for source in range(len(self.paths)):
+            yield from self.parts_of(source)
+
+    def parts_of(self, source: int) -> Iterator[Part]:
+        """The documents of one file, by its place in `paths`, as `parts` gives them."""
         cut = _exact_parts if self.exact else _trimmed_parts
-        for source, path in enumerate(self.paths):
-            for part in cut(source, self._blocks(source, path)):
-                self.on_part(part)
-                yield part
+        for part in cut(source, self._blocks(source, self.paths[source])):
+            self.on_part(part)
+            yield part
 
     def pieces(self) -> Iterator[str]:
         """Every document in pieces of at most `PIECE` characters, separators left out."""

@@ -12,6 +12,7 @@ import typer
 
 from ... import LmtoolError, UsageError
 from ..exits import Exit
+from ..flat_options import FlatOptions, write_corpus
 from ..option_groups import TalkOptions
 from ..options import open_terminal
 from ..terminal import Terminal
@@ -122,15 +123,23 @@ def tokenize(
     text: TextOptions,
     form: TokenForm,
     encoding: EncodeSettings,
+    flat: FlatOptions,
     talk: TalkOptions,
 ) -> int:
     """Turn text into tokens.
 
     Every byte counts, a final line break too, so that detokenize gives back what came in. Several
-    files are one text, as `cat` has it.
+    files are one text, as `cat` has it; but a .bin file takes each file as a document of its own,
+    or as many, and an index says where they begin.
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     written = form.form(text, encoding)
+    if flat.wanted(form, text):
+        tokenizer = which.open(terminal)
+        tell_settings(terminal, which, text, encoding)
+        assert form.output is not None
+        write_corpus(terminal, tokenizer, form.output, text, encoding, flat)
+        return Exit.DONE
     source = text.source(terminal)
     tokenizer = which.open(terminal)
     tell_settings(terminal, which, text, encoding)
