@@ -155,7 +155,9 @@ class _Run:
         with ThreadPoolExecutor(threads) as pool:
             try:
                 for number, task in enumerate(self._left()):
-                    if number % CHECKED == 0 and not encoder.agrees([one[:SAMPLE] for one in task.texts[:1]]):
+                    if number % CHECKED == 0 and not encoder.agrees(
+                        [one[:SAMPLE] for one in task.texts[:1]]
+                    ):
                         raise _DisagreementError
                     ahead.append((task, pool.submit(self._ids_of, encoder, task)))
                     while len(ahead) > threads + 1:

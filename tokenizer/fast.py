@@ -107,18 +107,14 @@ class FastEncoder:
         ids = encoder.encode(joined.encode())
         borders = np.flatnonzero(ids == self._border_id).tolist()
         starts = [0, *(place + 1 for place in borders)]
-        return [
-            ids[start:end] for start, end in zip(starts, [*borders, len(ids)], strict=True)
-        ]
+        return [ids[start:end] for start, end in zip(starts, [*borders, len(ids)], strict=True)]
 
     def _encode_doubtful(self, encoder: Any, text: str) -> NDArray[np.uint32]:
         """Letters that the libraries know differently are left to tokenizers, with those around."""
         import numpy as np
 
         found = [
-            self._encode_exactly([part])[0]
-            if _is_doubtful(part)
-            else encoder.encode(part.encode())
+            self._encode_exactly([part])[0] if _is_doubtful(part) else encoder.encode(part.encode())
             for part in cut_text(text, self._tokenizer.cutter, SHORT)
         ]
         return np.concatenate(found)
@@ -267,4 +263,3 @@ def _spelled(tokenizer: Tokenizer) -> Iterator[str]:
     for token in tokenizer.added.values():
         yield f"a{token}b {token} {token}{token}\n{token}1"
         yield f"x{token.upper()} {token.lower()}{token[:-1]}"
-
