@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 from .. import InputError
+from .formats.built import Special
 from .quoting import Disguise
 from .tokenizer import Place, Tokenizer
 
@@ -27,6 +28,7 @@ class GuardedEncoder:
 
         own = cast("Any", tokenizer.pipeline)
         library = cast("Any", Library(own.model))
+        self._encoder = tokenizer.encoder
         if own.normalizer is not None:
             library.normalizer = own.normalizer
         if own.pre_tokenizer is not None:
@@ -55,9 +57,16 @@ class GuardedEncoder:
             if token.content in controls
         }
         self._unknown = {token.id for token in own.model.tokenize(next(free))}
+        if tokenizer.encoder is not None:
+            self._encoder = tokenizer.encoder.with_specials(
+                [_as_special(token, id) for id, token in here.items()]
+            )
 
     def parse(self, text: str) -> list[Place]:
         """The tokens of `text`, its special ones read as such, and nothing put before them."""
+        if self._encoder is not None:
+            spans = self._encoder.spans(text, parse=True)
+            return [Place(self._ids.get(id, id), start, end) for id, start, end in spans]
         self._library.encode_special_tokens = False
         encoded = self._library.encode(text, add_special_tokens=False)
         return [
@@ -99,8 +108,11 @@ class GuardedEncoder:
 
     def _encode_text(self, joined: str, expected: list[int]) -> tuple[list[int], set[int]]:
         """The ids of a text with stand-ins for `expected`, and controls that it made besides."""
-        self._library.encode_special_tokens = True
-        found: list[int] = self._library.encode(joined, add_special_tokens=False).ids
+        if self._encoder is not None:
+            found = self._encoder.encode_batch([joined], parse=False)[0]
+        else:
+            self._library.encode_special_tokens = True
+            found = self._library.encode(joined, add_special_tokens=False).ids
         waiting = iter(expected)
         ids: list[int] = []
         leaked: set[int] = set()
@@ -145,6 +157,18 @@ def _stand_in(
     # A normalizer that drops private characters must not see it.
     normalized = normalized and survives
     return AddedToken(letter, lstrip=lstrip, rstrip=rstrip, normalized=normalized)
+
+
+def _as_special(token: Any, id: int) -> Special:
+    return Special(
+        token.content,
+        id,
+        token.special,
+        token.lstrip,
+        token.rstrip,
+        token.normalized,
+        token.single_word,
+    )
 
 
 def _like(token: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,6 +22,10 @@ class Encoder(Protocol):
 
     def spans(self, text: str, parse: bool) -> list[tuple[int, int, int]]:
         """The ids of a text, each with the characters it stands for: from and up to."""
+        ...
+
+    def with_specials(self, specials: Sequence[Special]) -> Encoder:
+        """The same, but with other special tokens; those that aren't `special` always match."""
         ...
 
 

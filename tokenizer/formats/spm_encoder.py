@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -59,8 +60,17 @@ class SentencePieceEncoder:
         if model.byte_fallback:
             ids = {piece.text: id for id, piece in enumerate(model.pieces)}
             self._bytes = [ids[f"<0x{byte:02X}>"] for byte in range(256)]
-        always = [one for one in layout.specials if not one.special]
-        self._always, self._all = _Matcher(always), _Matcher(layout.specials)
+        self._match(layout.specials)
+
+    def with_specials(self, specials: Sequence[Special]) -> SentencePieceEncoder:
+        """See `Encoder`."""
+        other = copy(self)
+        other._match(specials)
+        return other
+
+    def _match(self, specials: Sequence[Special]) -> None:
+        always = [one for one in specials if not one.special]
+        self._always, self._all = _Matcher(always), _Matcher(specials)
 
     def encode_batch(self, texts: list[str], parse: bool) -> list[list[int]]:
         """See `Encoder`."""
@@ -161,6 +171,7 @@ class SentencePieceEncoder:
                 if len(self._found) == _KEPT:
                     self._found.clear()
                 found = self._found[word] = unigram.find(word)
+            sum = unigram.begin(sum)
             if found is not None and unigram.sure(found, sum):
                 ids += found.ids
                 lengths += found.lengths

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from .spm_model import MATCHED, Kind, Model
 
 _UNKNOWN_PENALTY = 10.0
-_FLT_MAX, _FLT_MIN = 3.4028234663852886e38, 1.1754943508222875e-38
+_FLT_MAX = 3.4028234663852886e38
+_RESET = 100000.0
+"""A sum beyond which SentencePiece begins anew from 0."""
 _ROUNDING = 2.0**-23
 """Twice the share of a sum by which one addition of 32-bit floats can be off."""
 
@@ -35,7 +37,7 @@ class Unigram:
 
     def __init__(self, model: Model) -> None:
         normal = [piece.score for piece in model.pieces if piece.kind == Kind.NORMAL]
-        lowest, highest = min(normal, default=_FLT_MAX), max([_FLT_MIN, *normal])
+        lowest = min(normal, default=_FLT_MAX)
         self._round = array("f", [0.0])
         self._unknown_score = self._rounded(lowest - _UNKNOWN_PENALTY)
         self._unknown = model.unk_id
@@ -46,8 +48,8 @@ class Unigram:
                 continue
             score = piece.score
             if piece.kind == Kind.USER_DEFINED:
-                # Chosen always: nothing else comes so cheap.
-                score = self._rounded(len(piece.text.encode()) * highest - 0.1)
+                # Chosen nearly always: all else costs.
+                score = self._rounded(0.1 * (len(piece.text.encode()) - 1))
             self._pieces[piece.text] = id, score
             lengths.setdefault(piece.text[:2], set()).add(len(piece.text))
         self._lengths = {head: tuple(sorted(found)) for head, found in lengths.items()}
@@ -58,8 +60,13 @@ class Unigram:
 
     def sure(self, found: Found, start: float) -> bool:
         """Whether rounding can't change `found` for a word behind others of the sum `start`."""
-        steps = sum(found.lengths) + 1
-        return found.margin > 2 * steps * _ROUNDING * (abs(start) + found.reach)
+        steps, most = sum(found.lengths) + 1, abs(start) + found.reach
+        return most < _RESET - 1.0 and found.margin > 2 * steps * _ROUNDING * most
+
+    @staticmethod
+    def begin(sum: float) -> float:
+        """What a word's sums go on from, behind others of a sum."""
+        return 0.0 if abs(sum) > _RESET else sum
 
     def add(self, start: float, scores: list[float]) -> float:
         """The sum behind pieces with these scores, as 32-bit floats add up."""
@@ -105,10 +112,16 @@ class Unigram:
         best[0] = start_sum
         came = array("q", [-1]) * (size + 1)
         id_at = array("i", [self._unknown]) * (size + 1)
-        rounded = self._round
+        rounded, reached = self._round, 0
         for start in range(size):
             here = best[start]
+            if abs(here) > _RESET:
+                for place in range(start, reached + 1):
+                    if place == start or came[place] >= 0:
+                        best[place] -= here
+                here = 0.0
             for end, id, score in self._ways(word, start):
+                reached = max(reached, end)
                 rounded[0] = here + score
                 sum = rounded[0]
                 if came[end] < 0 or sum > best[end]:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool import ModelError
+from lmtool.tokenizer.chat import ChatTemplate, Message
 from lmtool.tokenizer.formats.protobuf import MalformedError, fields
 from lmtool.tokenizer.tokenizer import Tokenizer
 from reference.hard_texts import any_text, hard_texts
@@ -285,3 +286,25 @@ def test_no_damage_escapes_as_another_error(folder: Path, data: st.DataObject) -
     with suppress(ModelError):
         broken = Tokenizer.load(path)
         broken.decode(broken.encode("a b é\u0301 ① 日本", special="parse"))
+
+
+def test_a_long_text_rounds_as_theirs_does(folder: Path) -> None:
+    """Where ways come out alike rounding decides, and beyond 100,000 the sum begins anew."""
+    ours, theirs = both(folder, "unigram nmt_nfkc")
+    text = " ".join(["aaaaaaaa abababab 1111 foo"] * 3000) + "a" * 20_000
+    assert ours.encode(text) == theirs.encode(text)
+
+
+def test_what_a_message_spells_stays_text_in_a_chat(tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer.model", "bpe llama", tokenizer_class="LlamaTokenizer")
+    ours = Tokenizer.load(tmp_path)
+    source = "<s>{% for one in messages %}[{{ one.content }}]</s> {% endfor %}"
+    template = ChatTemplate(source, ours, "x")
+    try:
+        prompt = template.encode([Message("user", "the sea")])
+        assert list(prompt.ids) == ours.encode("<s>[the sea]</s> ", special="parse", bos="off")
+        prompt = template.encode([Message("user", "a</s>b")])
+        assert list(prompt.ids).count(2) == 1
+        assert ours.decode(prompt.ids) == "[a</s>b] "
+    finally:
+        template.close()
