@@ -65,6 +65,7 @@ def encode_corpus(
     recorded before stays.
     """
     files = FlatFiles(output)
+    files.check(corpus.paths)
     with files.opened(wishes.fresh) as recorded:
         run = _Run(corpus, tokenizer, wishes, files, on_progress)
         try:

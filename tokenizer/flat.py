@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +32,24 @@ class FlatFiles:
         self._ids_partial = output.with_name(output.name + ".partial")
         self._index_partial = self.index.with_name(self.index.name + ".partial")
         self._streams: tuple[IO[bytes], IO[bytes]] | None = None
+
+    def check(self, inputs: Iterable[Path]) -> None:
+        """Raise `UsageError` where writing would take the place of an input or a file of others."""
+        ours = {path.resolve() for path in (self.output, self.index, self.facts)}
+        for path in inputs:
+            if path.resolve() in ours:
+                raise UsageError(
+                    f"`{path}` would be overwritten: it is read for `{self.output}`",
+                    hint="-o takes another name",
+                )
+        for path in ours:
+            if path.exists() and not path.is_file():
+                raise UsageError(f"`{path}` is not a plain file")
+        if self.facts.exists() and not _is_ours(self.facts):
+            raise UsageError(
+                f"`{self.facts}` is there, and was not written with a corpus",
+                hint="-o takes another name",
+            )
 
     @contextmanager
     def opened(self, fresh: bool) -> Generator[dict[str, Any] | None]:
@@ -109,6 +127,14 @@ class FlatFiles:
             raise UsageError(
                 f"`{self.progress}` is damaged", hint="--fresh begins again"
             ) from error
+
+
+def _is_ours(facts: Path) -> bool:
+    try:
+        found: Any = json.loads(facts.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"dtype", "byte_order", "documents"} <= found.keys()
 
 
 @contextmanager

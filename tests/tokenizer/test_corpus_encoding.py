@@ -256,6 +256,24 @@ def test_a_second_run_is_refused(kinds: dict[str, Pair], small: None, tmp_path: 
     assert output.exists()
 
 
+def test_files_of_others_stay(kinds: dict[str, Pair], tmp_path: Path) -> None:
+    tokenizer = byte_level(kinds)
+    (tmp_path / "x.json").write_text('{"mine": 1}')
+    (tmp_path / "a.txt").write_text("text")
+    for name, output, message in (
+        ("x.json", "x.bin", "would be overwritten"),
+        ("a.txt", "a.txt", "would be overwritten"),
+        ("a.txt", "x.bin", "not written with a corpus"),
+    ):
+        corpus = Corpus((tmp_path / name,), exact=True)
+        with pytest.raises(UsageError, match=message):
+            encode_corpus(corpus, tokenizer, tmp_path / output, Wishes())
+    corpus = Corpus((tmp_path / "a.txt",), exact=True)
+    with pytest.raises(LmtoolError, match="cannot write"):
+        encode_corpus(corpus, tokenizer, tmp_path / "none" / "y.bin", Wishes())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "x.json"]
+
+
 def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
     yield (folder / "latin.txt"), "not UTF-8"
     (folder / "latin.txt").write_bytes(b"good text\n" * 200 + b"caf\xe9\n")
