@@ -85,7 +85,8 @@ def inspect(
     if json:
         terminal.out_json(facts)
     elif whole:
-        show_tokenizer(terminal, facts["path"], facts["tokenizer"], limit or SHOWN)
+        found = cast("dict[str, Any]", facts["tokenizer"])
+        show_tokenizer(terminal, facts["path"], found, limit or SHOWN)
     else:
         _show(terminal, facts)
 
