@@ -20,11 +20,12 @@ _WORD_END = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 _LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _SPACES = r"\s+(?!\S)|\s+"
-# Scripts whose words no space parts. A run of one of them is a word, within bounds: what is written
-# in kanji seldom has more than four to a word, and what stands behind them in hiragana ends it.
+# Scripts whose words no space parts. In Japanese a phrase begins with what is written in kanji or
+# katakana and ends with hiragana, so it is cut before the next one, and before and behind marks.
+# Bounds keep words short where nobody writes a mark.
 _UNSPACED = (
-    r"[\p{Han}々〇]{1,4}\p{Hiragana}{0,2}|\p{Hiragana}{1,6}ー*|[\p{Katakana}ー・]{1,16}"
-    r"|\p{Thai}{1,12}|\p{Lao}{1,12}|\p{Khmer}{1,12}|\p{Myanmar}{1,12}|\p{Tibetan}{1,12}"
+    r"[\p{Han}々〇]{1,8}\p{Hiragana}{0,12}|\p{Hiragana}{1,12}ー*|[\p{Katakana}ー・]{1,16}"
+    r"|\p{Thai}{1,24}|\p{Lao}{1,24}|\p{Khmer}{1,24}|\p{Myanmar}{1,24}|\p{Tibetan}{1,24}"
 )
 _SPACED = (
     r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}])"
@@ -129,10 +130,7 @@ class Recipe:
                 hint=f"{self.smallest} is the least",
             )
         self._check_specials()
-        if self.min_frequency < 0:
-            raise UsageError(f"--min-frequency {self.min_frequency} is below zero")
-        if self.max_token_length is not None and self.max_token_length < 2:
-            raise UsageError(f"--max-token-length {self.max_token_length} leaves nothing to merge")
+        self.check_limits()
         if self.normalization not in get_args(Normalization):
             raise UsageError(
                 f"--normalization {self.normalization!r} is none of those there are",
@@ -148,6 +146,13 @@ class Recipe:
                 f"--alphabet {self.alphabet} has no room in a vocabulary of {self.vocab_size}",
                 hint=f"{self.smallest - 1} of its ids are bytes and special tokens",
             )
+
+    def check_limits(self) -> None:
+        """Raise `UsageError` if what limits merges lets none through."""
+        if self.min_frequency < 0:
+            raise UsageError(f"--min-frequency {self.min_frequency} is below zero")
+        if self.max_token_length is not None and self.max_token_length < 2:
+            raise UsageError(f"--max-token-length {self.max_token_length} leaves nothing to merge")
 
     def _check_specials(self) -> None:
         for special in self.specials:

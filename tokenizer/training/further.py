@@ -27,7 +27,8 @@ class AgainCourse:
     kind of model that can't be learned.
     """
 
-    def __init__(self, base: Tokenizer) -> None:
+    def __init__(self, base: Tokenizer, size: int) -> None:
+        """Begin with `base`, for a vocabulary of `size` ids."""
         self._state: dict[str, Any] = json.loads(base.pipeline.to_str())
         self._model: dict[str, Any] = self._state["model"]
         self._added = [one["content"] for one in sorted(self._state["added_tokens"], key=_id)]
@@ -36,6 +37,13 @@ class AgainCourse:
             raise UsageError(
                 f"`{base.name}` marks the ends of words ({self._model['end_of_word_suffix']!r}), "
                 "which can't be learned anew"
+            )
+        first = gpt2_alphabet() if self._kind == "bytes" else METASPACE
+        if size < (least := len({*self._names(), *first})):
+            raise UsageError(
+                f"--vocab-size {size} is too small: what comes from `{base.name}` needs "
+                f"{least} ids",
+                hint=f"{least} is the least",
             )
         self.pipeline = _word_finder(base)
 
@@ -101,7 +109,8 @@ class AgainCourse:
 class ExtendCourse:
     """More merges for a tokenizer: every id that it has stays, new ones follow the highest."""
 
-    def __init__(self, base: Tokenizer) -> None:
+    def __init__(self, base: Tokenizer, size: int) -> None:
+        """Begin with `base`, for a vocabulary of `size` ids."""
         if _kind_of(base) == "unigram" or base.pipeline.model.__class__.__name__ != "BPE":
             raise UsageError(
                 f"`{base.name}` has no merges that could be continued",
@@ -114,17 +123,18 @@ class ExtendCourse:
             raise UsageError(f"`{base.name}` marks the ends of words, and can't be extended")
         self.pipeline = _word_finder(base)
         self._is_bytes = base.spelling == "bytes"
+        self._taken: dict[str, int] = base.pipeline.get_vocab(with_added_tokens=True)
+        if size <= len(self._taken):
+            raise UsageError(
+                f"--vocab-size {size} leaves nothing to learn: `{base.name}` has "
+                f"{len(self._taken)} tokens already"
+            )
 
     def learn(self, words: Words, recipe: Recipe, effort: Effort, watch: Watch) -> Learned:
-        """See `Course`. Raises `UsageError` for a vocabulary no larger than the old one."""
+        """See `Course`."""
         from tokenizers import Tokenizer as Pipeline
 
-        taken = self._base.pipeline.get_vocab(with_added_tokens=True)
-        if recipe.vocab_size <= len(taken):
-            raise UsageError(
-                f"--vocab-size {recipe.vocab_size} leaves nothing to learn: `{self._base.name}` "
-                f"has {len(taken)} tokens already"
-            )
+        taken = self._taken
         prefix = self._model.get("continuing_subword_prefix") or ""
         unknown = [taken[name] for name in (self._model.get("unk_token"),) if name in taken]
         if self._model.get("byte_fallback"):
@@ -152,7 +162,7 @@ class ExtendCourse:
 def sized(recipe: Recipe, base: Tokenizer, asked: int | None) -> Recipe:
     """`recipe` with the vocabulary that was asked for, or else as many ids as `base` has."""
     characters = "bytes" if _kind_of(base) == "bytes" else "characters"
-    size = asked or len(base.pipeline.get_vocab(with_added_tokens=True))
+    size = len(base.pipeline.get_vocab(with_added_tokens=True)) if asked is None else asked
     return replace(recipe, vocab_size=size, kind=characters, specials=(), bos=None, eos=None)
 
 

@@ -64,11 +64,17 @@ class Base:
     tokenizer: Tokenizer
     extend: bool = False
 
-    def course(self) -> Course:
-        """How that is done. Raises `UsageError` for a kind of tokenizer that can't be learned."""
+    def course(self, recipe: Recipe) -> Course:
+        """How that is done.
+
+        Raises `UsageError` for a kind of tokenizer that can't be learned, and for a recipe that
+        leaves nothing to learn.
+        """
         from .further import AgainCourse, ExtendCourse
 
-        return ExtendCourse(self.tokenizer) if self.extend else AgainCourse(self.tokenizer)
+        recipe.check_limits()
+        begin = ExtendCourse if self.extend else AgainCourse
+        return begin(self.tokenizer, recipe.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def train(
         recipe.check()
         course = course_for(recipe)
     else:
-        course = base.course()
+        course = base.course(recipe)
     samples = Samples(corpus.paths)
     corpus = replace(corpus, on_part=samples.add)
     text = count_words(
