@@ -34,6 +34,17 @@ CHECKED = 64
 SAMPLE = 1 << 14
 """Characters of a task that are compared."""
 
+_OTHER = {
+    "tokenizer": "another tokenizer",
+    "special": "another --special",
+    "prefix": "another --bos",
+    "suffix": "another --append-eos",
+    "separators": "another --doc-separator",
+    "text_field": "another --text-field",
+    "errors": "another --errors",
+    "files": "other files, or one was changed",
+}
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -284,8 +295,7 @@ class _Run:
         for name, value in self._settings.items():
             theirs = recorded.get("settings", {}).get(name)
             if theirs != value:
-                what = name.replace("_", " ")
-                raise _other(self._files, f"it was begun with other {what.rstrip('s')}s")
+                raise _other(self._files, f"it was begun with {_OTHER[name]}")
 
     def _facts(self, encoder: FastEncoder) -> dict[str, Any]:
         settings, state = self._settings, self._state

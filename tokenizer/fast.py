@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -32,6 +31,9 @@ SHORT = 1 << 12
 """Characters around a letter in doubt that tokenizers encodes."""
 BORDER = "\U000f1e2d\U000f1e2e\U0010f1e2d"
 """Put between texts; of private letters, so that hardly a text has it itself."""
+
+# Beyond it are tags and private letters alone, of which there are some below as well.
+_LAST = 0x3FFFF
 
 # Pictographs, known or not, are neither letters nor digits to anyone.
 _DOUBTFUL = re.compile(f"(?![\U0001f000-\U0001faff])(?:{DISPUTED.pattern})")
@@ -247,11 +249,11 @@ def _letters() -> Iterator[str]:
 
 @cache
 def _runs() -> tuple[tuple[str, int, int], ...]:
-    """All code points as runs of one general category: which, from and up to."""
+    """Code points up to `_LAST` as runs of one general category: which, from and up to."""
     found: list[tuple[str, int, int]] = []
     start, before = 0, unicodedata.category("\0")
-    for number in range(1, sys.maxunicode + 2):
-        category = "" if number > sys.maxunicode else unicodedata.category(chr(number))
+    for number in range(1, _LAST + 2):
+        category = "" if number > _LAST else unicodedata.category(chr(number))
         if category != before:
             found.append((before, start, number - 1))
             start, before = number, category

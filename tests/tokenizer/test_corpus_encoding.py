@@ -224,16 +224,16 @@ def test_another_text_or_setting_is_refused(
     output = tmp_path / "x.bin"
     corpus = Corpus((text,), ("<sep>",), exact=True)
     stopped(corpus, tokenizer, output)
-    with pytest.raises(UsageError, match="other separators"):
+    with pytest.raises(UsageError, match="another --doc-separator"):
         encode_corpus(Corpus((text,), ("x",), exact=True), tokenizer, output, Wishes())
-    with pytest.raises(UsageError, match="other special"):
+    with pytest.raises(UsageError, match="another --special"):
         encode_corpus(corpus, tokenizer, output, Wishes(special="parse"))
     other = next(one.ours for one in kinds.values() if one.ours is not tokenizer)
-    with pytest.raises(UsageError, match="other tokenizer"):
+    with pytest.raises(UsageError, match="another tokenizer"):
         encode_corpus(corpus, other, output, Wishes(bos="off"))
     was = text.stat()
     text.write_bytes(b"b" + text.read_bytes()[1:])
-    with pytest.raises(UsageError, match="other file"):
+    with pytest.raises(UsageError, match="other files"):
         encode_corpus(corpus, tokenizer, output, Wishes())
     os.utime(text, ns=(was.st_atime_ns, was.st_mtime_ns))
     with pytest.raises(UsageError, match="the text that was read has changed"):
