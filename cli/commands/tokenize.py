@@ -15,6 +15,7 @@ from ..exits import Exit
 from ..flat_options import FlatOptions, write_corpus
 from ..option_groups import TalkOptions
 from ..options import open_terminal
+from ..showing import ShowOptions, show_texts
 from ..terminal import Terminal
 from ..token_options import EncodeSettings, TextOptions, WhichTokenizer, tell_settings
 from ..unfold import unfold
@@ -95,6 +96,12 @@ class TokenForm:
         """Whether flat ids are wanted."""
         return self.output is not None and self.output.suffix == ".bin"
 
+    def refuse_beside(self, shown: ShowOptions) -> None:
+        """Raise `UsageError` for what can't be written while tokens are shown."""
+        flags = {"--pieces": self.pieces, "--offsets": self.offsets, "--json": self.json}
+        flags |= {"--check": self.check, "-0": self.null, "-o": self.output is not None}
+        shown.refuse(**flags)
+
     def form(self, source: TextOptions, encoding: EncodeSettings) -> Form:
         """How each text is written. Raises `UsageError` for what doesn't go together."""
         from ..token_writers import Form, Style
@@ -122,6 +129,7 @@ def tokenize(
     which: WhichTokenizer,
     text: TextOptions,
     form: TokenForm,
+    shown: ShowOptions,
     encoding: EncodeSettings,
     flat: FlatOptions,
     talk: TalkOptions,
@@ -134,6 +142,8 @@ def tokenize(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     written = form.form(text, encoding)
+    if shown.any:
+        form.refuse_beside(shown)
     if flat.wanted(form, text):
         tokenizer = which.open(terminal)
         tell_settings(terminal, which, text, encoding)
@@ -144,6 +154,10 @@ def tokenize(
     tokenizer = which.open(terminal)
     tell_settings(terminal, which, text, encoding)
     texts = _encode(tokenizer, source, text, encoding)
+    if shown.any:
+        special = encoding.special.value
+        show_texts(tokenizer, texts, shown, special, form.ids, terminal)
+        return Exit.DONE
     if form.check:
         _check(tokenizer, texts, terminal)
         return Exit.DONE
