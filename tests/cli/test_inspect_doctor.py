@@ -10,7 +10,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from lmtool.cli.text_table import display_width
 from reference.random_checkpoints import Case
+from reference.small_tokenizers import byte_level
 
 Run = Callable[..., "CompletedProcess[bytes]"]
 
@@ -87,3 +89,31 @@ def test_nothing_there(run_lmtool: Run, command: str) -> None:
     assert done.returncode == 3
     assert done.stderr.startswith(b"error: ")
     assert b"Traceback" not in done.stderr
+
+
+def test_a_tokenizer_alone_is_taken_apart_in_80_columns(run_lmtool: Run, tmp_path: Path) -> None:
+    made = byte_level()
+    made.save(str(tmp_path / "tokenizer.json"))
+    done = run_lmtool("inspect", tmp_path, "--limit", "5")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    text = done.stdout.decode()
+    assert all(display_width(line) <= 80 for line in text.splitlines())
+    for fact in ("parted by the pattern of gpt2", "that never come", "longest tokens", "<tool> é"):
+        assert fact in text
+    # A config without weights doesn't make it a checkpoint.
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert run_lmtool("inspect", tmp_path, "--limit", "5").stdout.decode() == text
+
+
+def test_a_checkpoint_shows_its_tokenizer_whole_when_told_to(
+    run_lmtool: Run, checkpoint: Path
+) -> None:
+    short = json.loads(run_lmtool("inspect", checkpoint, "--json").stdout)
+    whole = json.loads(run_lmtool("inspect", checkpoint, "--tokenizer", "--json").stdout)
+    assert "stack" in short
+    assert short["tokenizer"].items() <= whole["tokenizer"].items()
+    assert "reach" not in short["tokenizer"]
+    reach = whole["tokenizer"]["reach"]
+    assert reach["never"]["reasons"]["bytes"] == 13
+    assert run_lmtool("inspect", checkpoint, "--limit", "0").returncode == 2
