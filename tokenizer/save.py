@@ -48,9 +48,9 @@ def save(training: Training, folder: Path) -> tuple[Path, ...]:
             for path, content in zip(paths, contents, strict=True):
                 stack.enter_context(replacing(path)).write(content.encode())
     except BaseException:
-        if made:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            for one in made:
+                one.rmdir()
         raise
     return paths
 
@@ -78,14 +78,14 @@ def config_for(training: Training) -> dict[str, object]:
     return config | {"clean_up_tokenization_spaces": False}
 
 
-def _make_folder(folder: Path) -> bool:
-    """Whether `folder` had to be made."""
-    existed = folder.exists()
+def _make_folder(folder: Path) -> list[Path]:
+    """The folders that had to be made, `folder` first, then those that it lies in."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LmtoolError(f"cannot make `{folder}`: {error.strerror or error}") from error
-    return not existed
+    return made
 
 
 def _as_json(value: object) -> str:

@@ -66,3 +66,22 @@ def test_bad_bytes_are_told_by_file(run_lmtool, tmp_path: Path) -> None:
     assert b"`0.txt` is not UTF-8: 2 U+FFFD put in, the first at offset 90" in done.stderr
     done = run_lmtool("train-tokenizer", "0.txt", "-o", "c", *how, "strict")
     assert (done.returncode, (tmp_path / "c").exists()) == (4, False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sets a limit of POSIX")
+def test_a_disk_that_takes_no_more_is_one_line(
+    lmtool_environ: dict[str, str], tmp_path: Path
+) -> None:
+    import resource
+
+    (tmp_path / "a.txt").write_text("the old lighthouse keeper\n" * 99)
+    done = subprocess.run(
+        [sys.executable, "-m", "lmtool", "train-tokenizer", "a.txt", "-o", "below/made"],
+        cwd=tmp_path,
+        env=lmtool_environ,
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"error: cannot write `below/made/tokenizer.json`: File too large\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

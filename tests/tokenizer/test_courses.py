@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmtool import UsageError
 from lmtool.tokenizer.corpus import Corpus
@@ -58,6 +60,23 @@ def test_every_text_comes_back_and_transformers_has_the_same_ids(name: str, tmp_
         if "normalization" not in recipe:
             assert tokenizer.decode(ids) == text.replace("▁", " " if "kind" in recipe else "▁")
             assert tokenizer.decode_bytes(ids).decode() == tokenizer.decode(ids)
+
+
+@pytest.fixture(scope="module")
+def of_each_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("kinds")
+    names = ("bytes", "scripts", "few characters", "unigram")
+    return {name: learn(folder, ALL, **RECIPES[name]).tokenizer for name in names}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=40) | st.text("a \u2581\n\r\t\x00\u3000\u0301が漢🏳️‍🌈", max_size=40))
+def test_all_of_unicode_comes_back(of_each_kind: dict[str, Any], text: str) -> None:
+    for name, tokenizer in of_each_kind.items():
+        tokenizer.encode_special_tokens = True
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        kept = text if name in ("bytes", "scripts") else text.replace("\u2581", " ")
+        assert tokenizer.decode(ids, skip_special_tokens=False) == kept
 
 
 @pytest.mark.parametrize("name", ["characters", "unigram", "scripts"])

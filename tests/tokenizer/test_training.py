@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    for name in ("old", "new"):
+    for name in ("old", "new/below/it"):
         with pytest.raises(LmtoolError, match="No space left on device"):
             save(training, tmp_path / name)
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
