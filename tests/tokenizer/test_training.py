@@ -116,6 +116,10 @@ def test_special_tokens_take_the_first_ids_in_order(tmp_path: Path) -> None:
     assert ours.tokenizer.encode("a").ids[0] == 1
 
 
+def test_a_single_letter_is_no_long_token(tmp_path: Path) -> None:
+    assert train_on(tmp_path, "a", vocab_size=270).longest() == []
+
+
 def test_longest_tokens_are_text(tmp_path: Path) -> None:
     ours = train_on(tmp_path, "むかし\n" * 50, vocab_size=270)
     assert ours.longest(1) == ["むかし"]

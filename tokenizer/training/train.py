@@ -123,7 +123,7 @@ class Training:
         """The longest learned tokens as text, longest first, equals by id."""
         vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
         added = {one.content for one in self.tokenizer.get_added_tokens_decoder().values()}
-        learned = [token for token in vocabulary if token not in added]
+        learned = [token for token in vocabulary if len(token) > 1 and token not in added]
         if self.recipe.kind != "bytes":
             learned = [token for token in learned if not BYTE_PIECE.fullmatch(token)]
         learned.sort(key=lambda token: (-len(token), vocabulary[token]))
