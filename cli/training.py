@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import UsageError
 from .progress import training_bar
 from .signals import Stopping, stoppable
 from .terminal import Terminal
@@ -31,9 +33,15 @@ def run_training(
     Once there are merges, the first Ctrl-C (or SIGTERM) ends the training, not the command: the
     tokenizer so far is put beside `folder` as `folder.partial`, and the command ends as if by the
     signal. Before that, and from the second one on, it ends at once and nothing is written.
+    Raises `UsageError` if a file is where that tokenizer would go.
     """
     from ..tokenizer.training.train import train
 
+    partial = _beside(folder)
+    if partial.exists() and not partial.is_dir():
+        raise UsageError(
+            f"`{partial}` is not a folder", hint="Ctrl-C would leave its tokenizer there; rename it"
+        )
     ended = Stopping()
 
     @contextmanager
@@ -55,7 +63,7 @@ def run_training(
             f"{merges.dropped:,} times in all: --max-memory makes room"
         )
     if training.stopped:
-        _keep(terminal, training, folder)
+        _keep(terminal, training, partial)
         ended.end()
     return training
 
@@ -75,10 +83,15 @@ class _Watch:
         self._on_merge(done)
 
 
-def _keep(terminal: Terminal, training: Training, folder: Path) -> None:
+def _beside(folder: Path) -> Path:
+    # `.` and `..` say where a folder is but not how it is called.
+    named = folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
+    return named.parent / f"{named.name}.partial"
+
+
+def _keep(terminal: Terminal, training: Training, partial: Path) -> None:
     from ..tokenizer.save import save
 
-    partial = folder.with_name(folder.name + ".partial")
     save(training, partial)
     terminal.note(
         f"interrupted: the tokenizer so far, {training.vocab_size:,} tokens, is in `{partial}`"

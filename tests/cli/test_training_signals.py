@@ -56,6 +56,28 @@ def test_the_merges_so_far_are_kept_beside(
     assert len(model["merges"]) == 64
 
 
+@pytest.mark.parametrize(("folder", "partial"), [(".", "in.partial"), ("..", "at.partial")])
+def test_a_folder_without_a_name_has_one_beside(
+    text: Path, monkeypatch: pytest.MonkeyPatch, folder: str, partial: str
+) -> None:
+    inside = text.parent / "at" / "in"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    monkeypatch.setattr(training._Watch, "merged", sending(signal.SIGINT))
+    assert run(["train-tokenizer", str(text), "-o", folder]) == 130
+    assert set(NAMES) <= set(os.listdir(inside / folder / ".." / partial))
+    assert not (inside / folder / NAMES[0]).exists()
+
+
+def test_a_file_in_the_place_of_what_ctrl_c_keeps_is_told_before_training(
+    text: Path, capfd
+) -> None:
+    (text.parent / "tok.partial").write_text("mine")
+    assert run(["train-tokenizer", str(text), "-o", str(text.parent / "tok")]) == 2
+    assert "is not a folder" in " ".join(capfd.readouterr().err.split("\n"))
+    assert sorted(os.listdir(text.parent)) == ["text.txt", "tok.partial"]
+
+
 def test_a_second_ctrl_c_ends_at_once(text: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     monkeypatch.setattr(training._Watch, "merged", sending(signal.SIGINT, signal.SIGINT))
     assert run(["train-tokenizer", str(text), "-o", str(text.parent / "tok")]) == 130
