@@ -166,6 +166,7 @@ def _tables(facts: Values, limit: int) -> list[Table]:
         _tokens("longest tokens", facts["longest"], len(facts["longest"]), limit),
         _never("tokens that never come", reach["never"], limit),
         _never("tokens of which no text was found", reach["not_found"], limit),
+        _like_unused(facts.get("like_unused"), limit),
         _halves(reach["half_characters"], limit),
         _alike(facts["alike"], limit),
     ]
@@ -257,6 +258,22 @@ def _never(title: str, never: Values, limit: int) -> Table:
     ]
     notes = _more(never["count"], len(shown)) + notes
     return Table(title, ("token", "why", "id"), rows, 2, notes)
+
+
+def _like_unused(found: Values | None, limit: int) -> Table:
+    """Tokens whose weights say that training hardly met them."""
+    title = "tokens whose weights look unused"
+    if found is None:
+        return Table(title, (), ())
+    rows = [
+        [seen(one["text"]), f"{one['cosine']:.3f}", f"{one['norm']:.2f}", f"{one['id']:,}"]
+        for one in found["first"][:limit]
+    ]
+    notes = [
+        f"likeness to the mean of {found['compared_with']:,} rows of the {found['weights']} that",
+        f"nothing uses, 1: the same; half of all norms are below {found['median_norm']:.2f}",
+    ]
+    return Table(title, ("token", "likeness", "norm", "id"), rows, notes=notes)
 
 
 def _alike(alike: Values, limit: int) -> Table:

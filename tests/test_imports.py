@@ -36,7 +36,7 @@ LAYERS = (
     ("loop", "prompt_cache"),
     ("voice",),
     ("session",),
-    ("score", "lens", "cost", "bench", "facts", "examine"),
+    ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.

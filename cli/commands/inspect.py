@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -23,6 +23,10 @@ from ..options import (
 from ..terminal import Terminal
 from ..token_options import Offline
 from ..tokenizer_report import short_rows, show_tokenizer
+
+if TYPE_CHECKING:
+    from ...tokenizer.inspection.reach import Reach
+    from ...tokenizer.tokenizer import Tokenizer
 
 EPILOG = """Examples:
 
@@ -67,6 +71,7 @@ def inspect(
     """
     from ...tokenizer.formats.found import has_tokenizer
     from ...tokenizer.inspection.facts import all_facts, short_facts
+    from ...tokenizer.inspection.reach import find_reach
     from ...tokenizer.tokenizer import Tokenizer
 
     terminal = open_terminal(quiet, verbose, color)
@@ -81,14 +86,35 @@ def inspect(
         facts["tokenizer"] = short_facts(Tokenizer.load(path)) if there else None
         facts["licence"] = licence(path)
     else:
-        facts["tokenizer"] = all_facts(Tokenizer.load(path), limit if json else None)
+        opened = Tokenizer.load(path)
+        reach = find_reach(opened)
+        found = all_facts(opened, reach, limit if json else None)
+        if has_weights(path):
+            found["like_unused"] = _like_unused(path, opened, reach, limit or SHOWN)
+        facts["tokenizer"] = found
     if json:
         terminal.out_json(facts)
     elif whole:
-        found = cast("dict[str, Any]", facts["tokenizer"])
-        show_tokenizer(terminal, facts["path"], found, limit or SHOWN)
+        show_tokenizer(
+            terminal, facts["path"], cast("dict[str, Any]", facts["tokenizer"]), limit or SHOWN
+        )
     else:
         _show(terminal, facts)
+
+
+def _like_unused(
+    path: Path, tokenizer: Tokenizer, reach: Reach, count: int
+) -> dict[str, Any] | None:
+    """The tokens whose weights are most like those of tokens that never come."""
+    from ...engine.unused_rows import rows_like_unused
+
+    never = [one.id for one in reach.never if one.sure]
+    left_out = {*never, *tokenizer.added}
+    ids = [id for id in range(tokenizer.vocab_size) if id not in left_out and tokenizer.knows(id)]
+    found = rows_like_unused(path, never, ids, count)
+    for one in found["first"] if found is not None else ():
+        one["text"] = tokenizer.token_text(one["id"])
+    return found
 
 
 def has_weights(path: Path) -> bool:

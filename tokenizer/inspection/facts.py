@@ -11,7 +11,7 @@ from .alphabets import Alphabet, cover_scripts
 from .halves import is_whole
 from .merges import Merges, read_merges
 from .pipeline import model_settings, pattern_name, patterns_of, pipeline_in_words
-from .reach import Reach, find_reach
+from .reach import Reach
 from .vocabulary import Vocabulary, read_vocabulary, shown_bytes
 
 T = TypeVar("T")
@@ -35,10 +35,12 @@ def short_facts(tokenizer: Tokenizer) -> Values:
     }
 
 
-def all_facts(tokenizer: Tokenizer, limit: int | None = None) -> Values:
-    """Everything; lists of tokens have at most `limit` of them, and say how many there are."""
+def all_facts(tokenizer: Tokenizer, reach: Reach, limit: int | None = None) -> Values:
+    """Everything, with what `find_reach` found.
+
+    Lists of tokens have at most `limit` of them, and say how many there are.
+    """
     vocabulary = read_vocabulary(tokenizer)
-    reach = find_reach(tokenizer)
     merges = read_merges(tokenizer)
     texts = [data.decode() for data in vocabulary.spelled.values() if is_whole(data)]
     alphabets = cover_scripts(tokenizer, texts)

@@ -119,10 +119,10 @@ class _Search:
     def _proof(self, id: int, text: str | None) -> Reason | None:
         if not possible(self._spelled[id]):
             return "bytes"
-        if self._tokenizer.encoder is not None:
-            return None  # what the pipeline does isn't all that happens
         if self._tokenizer.is_byte(id) and text is not None and self._model.knows(text):
             return "letter"
+        if self._tokenizer.encoder is not None:
+            return None  # what the pipeline does isn't all that happens
         reason = self._model.refuses(id)
         if reason is not None or text is None:
             return reason

@@ -9,6 +9,7 @@ import pytest
 
 from lmtool.tokenizer.inspection import alphabets
 from lmtool.tokenizer.inspection.facts import all_facts
+from lmtool.tokenizer.inspection.reach import find_reach
 from lmtool.tokenizer.inspection.vocabulary import read_vocabulary, shown_bytes
 from lmtool.tokenizer.tokenizer import Tokenizer
 from reference.small_tokenizers import KINDS, byte_level
@@ -19,7 +20,7 @@ def facts(kinds: Any) -> dict[str, Any]:
     # A few letters instead of all that Unicode has, to save time.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alphabets, "_all_letters", lambda: [*"abcxyzäλπอกא漢"])
-        return {kind: all_facts(kinds[kind].ours) for kind in KINDS}
+        return {kind: all_facts(kinds[kind].ours, find_reach(kinds[kind].ours)) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,7 +29,8 @@ def test_it_is_json(kind: str, facts: Any) -> None:
 
 
 def test_what_a_limit_leaves_is_counted(kinds: Any, facts: Any) -> None:
-    short = all_facts(kinds["byte_level"].ours, 2)
+    tokenizer = kinds["byte_level"].ours
+    short = all_facts(tokenizer, find_reach(tokenizer), 2)
     assert {one["script"]: one for one in short["scripts"]}["Han"]["letters"] > 90_000
     whole, cut = facts["byte_level"]["reach"], short["reach"]
     for name in ("beside_other_text", "half_characters", "never", "not_found"):
