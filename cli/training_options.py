@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .. import UsageError
 from .completion import choices_of, complete_model
 from .corpus_options import ErrorsHow
 from .settings import Choice
@@ -40,9 +41,23 @@ Files = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _folder(name: str) -> Path:
+    """An empty name, as an unset variable gives, would else be the current folder."""
+    if not name:
+        raise UsageError("-o names no folder: it is empty", hint="`-o .` is the current folder")
+    return Path(name)
+
+
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="DIR", help="Folder for tokenizer.json and its config."),
+    typer.Option(
+        *("-o", "--output"),
+        parser=_folder,
+        metavar="DIR",
+        help="Folder for tokenizer.json and its config.",
+    ),
 ]
 DocSeparator = Annotated[
     list[str] | None,

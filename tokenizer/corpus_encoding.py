@@ -7,6 +7,7 @@ with by the same command, and ends with the same bytes as an undisturbed one.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections import deque
@@ -278,9 +279,8 @@ class _Run:
     def _describe(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with."""
         wishes, corpus = self._wishes, self._corpus
-        pipeline = self._tokenizer.pipeline.to_str().encode()
         return {
-            "tokenizer": hashlib.sha256(pipeline).hexdigest(),
+            "tokenizer": _fingerprint(self._tokenizer),
             "special": wishes.special,
             "prefix": list(self._prefix),
             "suffix": list(self._suffix),
@@ -363,3 +363,17 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def made_by_another(tokenizer: Tokenizer, ids: Path) -> bool:
+    """Whether the facts beside a file of ids say that it was made with another tokenizer."""
+    try:
+        facts: Any = json.loads(ids.with_suffix(".json").read_bytes())
+        made_by = facts["tokenizer"]["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # no such file, or one about something else
+    return isinstance(made_by, str) and made_by != _fingerprint(tokenizer)
+
+
+def _fingerprint(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256(tokenizer.pipeline.to_str().encode()).hexdigest()

@@ -56,6 +56,7 @@ def detokenize(
     Ids are parted by spaces, line breaks, commas, brackets or NUL, or in JSON as tokenize prints
     it; a .bin file holds them as tokenize writes it. Several files are one text.
     """
+    from ...tokenizer.corpus_encoding import made_by_another
     from ..sources import check_files, named_once
 
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
@@ -65,6 +66,10 @@ def detokenize(
     tokenizer = which.open(terminal)
     tell_settings(terminal, which, ids)
     check_files(paths, "lmtool detokenize reads files of ids, or stdin")
+    for path in paths:
+        if path.suffix == ".bin" and made_by_another(tokenizer, path):
+            facts = path.with_suffix(".json")
+            terminal.warn(f"the ids in `{path}` are another tokenizer's, as `{facts}` says")
     readers = _readers(tokenizer, ids, terminal)
     if records:
         _many(tokenizer, readers, records, ids.end.encode(), spelled, terminal)

@@ -532,3 +532,18 @@ def test_count_starts_at_once(piped: Run, model: Path) -> None:
         times.append(time.monotonic() - began)
     # 0.25 s is the aim on an idle machine; others may run beside this test.
     assert min(times) < 1.0
+
+
+def test_ids_of_another_tokenizer_are_told(run_lmtool: RunLmtool, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("one two three")
+    run_lmtool("tokenize", "text.txt", "-o", "text.bin")
+    assert run_lmtool("detokenize", "text.bin").stderr == b""
+    run_lmtool("train-tokenizer", "text.txt", "-o", "other", "--vocab-size", "300", "-q")
+    told = run_lmtool("detokenize", "-m", "other", "text.bin").stderr
+    assert b"are another tokenizer's, as `text.json` says" in told
+
+
+def test_an_empty_name_is_no_folder(run_lmtool: RunLmtool, tmp_path: Path) -> None:
+    done = run_lmtool("train-tokenizer", "-o", "", input=b"some text")
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert b"-o names no folder" in done.stderr

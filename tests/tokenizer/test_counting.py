@@ -126,6 +126,8 @@ def test_documents_are_counted_wherever_blocks_end(
     paths = write(tmp_path_factory.getbasetemp(), "<|end|>".join(texts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "SIZE", size)
+        # Where there is no place to cut, a text this long would be cut all the same.
+        patch.setattr(blocks, "LARGEST", 1000)
         words, counted = count(Corpus(paths, ("<|end|>",)), name)
     stripped = [text.strip("\n") for text in texts]
     assert dict(words) == expected(PIPELINES[name], stripped)
@@ -232,8 +234,9 @@ def spilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return written
 
 
-def test_memory_is_shared_out() -> None:
+def test_memory_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     mebi = 1 << 20
+    monkeypatch.setattr(shares, "_memory_used", lambda: 60 * mebi)
     assert shares.share_memory(0, 7) == shares.Share(7, None)
     few = shares.share_memory(1200 * mebi, 64)
     assert 1 < few.processes < 6
