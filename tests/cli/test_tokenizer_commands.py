@@ -534,7 +534,7 @@ def test_count_starts_at_once(piped: Run, model: Path) -> None:
     assert min(times) < 1.0
 
 
-def test_ids_of_another_tokenizer_are_told(run_lmtool: RunLmtool, tmp_path: Path) -> None:
+def test_ids_of_another_tokenizer_are_told(run_lmtool, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("one two three")
     run_lmtool("tokenize", "text.txt", "-o", "text.bin")
     assert run_lmtool("detokenize", "text.bin").stderr == b""
@@ -543,7 +543,7 @@ def test_ids_of_another_tokenizer_are_told(run_lmtool: RunLmtool, tmp_path: Path
     assert b"are another tokenizer's, as `text.json` says" in told
 
 
-def test_an_empty_name_is_no_folder(run_lmtool: RunLmtool, tmp_path: Path) -> None:
+def test_an_empty_name_is_no_folder(run_lmtool, tmp_path: Path) -> None:
     done = run_lmtool("train-tokenizer", "-o", "", input=b"some text")
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
     assert b"-o names no folder" in done.stderr
