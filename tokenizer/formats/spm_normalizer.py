@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from .spm_model import SPACE, Model
 
 _SPACES = re.compile("  +")
 _NEVER = re.compile(r"(?!)")
+_BYTES = (*[1] * 16, *[0] * 8, *[2] * 4, *[3] * 2, 4, 0)
+"""How long a letter is in UTF-8, by the first five bits of its first byte."""
 
 
 class Chunk(NamedTuple):
@@ -30,97 +33,79 @@ class Rules:
     """A precompiled map: strings and what takes their place, the longest first.
 
     `data` is a length, a double-array trie (darts-clone) of that many bytes, and the replacements,
-    each ended by a zero byte. A trie that leads out of itself leads nowhere.
+    each ended by a zero byte.
     """
 
     def __init__(self, file: Path, data: bytes) -> None:
+        """Raises `ModelError` for a trie that leads out of itself."""
         size = struct.unpack_from("<I", data)[0] if len(data) >= 4 else -1
         whole = size > 0 and size % 4 == 0 and size <= len(data) - 4
-        self._units: Sequence[int] = struct.unpack_from(f"<{size // 4}I", data, 4) if whole else ()
-        self._texts = data[4 + size :]
-        if not whole or not _is_sound(self._units, self._texts):
+        units: Sequence[int] = struct.unpack_from(f"<{size // 4}I", data, 4) if whole else ()
+        texts = data[4 + size :]
+        if not whole or not _is_sound(units, texts):
             raise ModelError(f"`{file}`: its table of normalization rules is damaged")
-        self._seen: set[str] = set()
-        self._alone: list[str] = []
-        self._first: dict[str, int] = {}
-        self._second: set[str] = set()
-        self._finder = _NEVER
-
-    def finder(self, text: str) -> re.Pattern[str]:
-        """What finds every place of `text` where a rule may begin."""
-        new = set(text) - self._seen
-        if new:
-            self._learn(new)
-            self._finder = self._compile()
-        return self._finder
+        self._units, self._texts = units, texts
+        self._children: dict[int, list[tuple[int, int]]] = {}
+        for place, unit in enumerate(units):
+            label = unit & 0x800000FF
+            if 0 < label < 256:
+                self._children.setdefault(place ^ label, []).append((label, place))
+        self.finder = self._compile()
+        """What finds every place where a rule may begin."""
 
     def longest(self, text: str, place: int) -> Chunk | None:
         """The longest rule that applies at a place, if one does."""
-        best: tuple[int, int] | None = None
-        node: int | None = 0
+        units = self._units
+        base, best = _base(units, 0), None
         for end in range(place, len(text)):
-            node, value = self._walk(node, text[end])
-            if value is not None:
-                best = value, end + 1 - place
-            if node is None:
-                break
-        if best is None:
-            return None
-        value, length = best
-        ended = self._texts.find(b"\0", value)
-        found = self._texts[value : ended if ended >= 0 else len(self._texts)]
-        return Chunk(found.decode("utf-8", "replace"), length)
-
-    def _learn(self, new: set[str]) -> None:
-        """Which letters have a rule alone, and which may begin one with which others."""
-        before = dict(self._first)
-        for letter in new:
-            node, value = self._walk(0, letter)
-            if value is not None:
-                self._alone.append(letter)
-            elif node is not None:
-                self._first[letter] = node
-        begun = [node for letter, node in self._first.items() if letter not in before]
-        for letter in self._seen - self._second:
-            if any(self._goes_on(node, letter) for node in begun):
-                self._second.add(letter)
-        for letter in new:
-            if any(self._goes_on(node, letter) for node in self._first.values()):
-                self._second.add(letter)
-        self._seen |= new
+            unit = 0
+            for byte in text[end].encode("utf-8", "surrogatepass"):
+                node = base ^ byte
+                unit = units[node] if node < len(units) else 0
+                if not byte or unit & 0x800000FF != byte:
+                    return best
+                base = _base(units, node)
+            if unit >> 8 & 1:
+                value = units[base] & 0x7FFFFFFF
+                found = self._texts[value : self._texts.index(b"\0", value)]
+                best = Chunk(found.decode("utf-8"), end + 1 - place)
+        return best
 
     def _compile(self) -> re.Pattern[str]:
-        ways = [_class(self._alone)] if self._alone else []
-        if self._second:
-            ways.append(f"{_class([*self._first])}(?={_class(sorted(self._second))})")
+        """Letters that have a rule alone, and those that may begin one with the next letter."""
+        alone: set[str] = set()
+        first: set[str] = set()
+        bases: set[int] = set()
+        for letter, place in self._letters(_base(self._units, 0)):
+            if self._units[place] >> 8 & 1:
+                alone.add(letter)
+            else:
+                first.add(letter)
+                bases.add(_base(self._units, place))
+        second = {letter for base in bases for letter, _ in self._letters(base)}
+        ways = [_class(alone)] if alone else []
+        if first and second:
+            ways.append(f"{_class(first)}(?={_class(second)})")
         return re.compile("|".join(ways)) if ways else _NEVER
 
-    def _goes_on(self, node: int, letter: str) -> bool:
-        after, value = self._walk(node, letter)
-        return after is not None or value is not None
+    def _letters(self, base: int) -> Iterator[tuple[str, int]]:
+        """The letters that go on from a place in the trie, and the unit of each one's last byte."""
+        waiting = [(base, b"")]
+        while waiting:
+            base, begun = waiting.pop()
+            for byte, place in self._children.get(base, ()):
+                letter = begun + bytes([byte])
+                if len(letter) == _BYTES[letter[0] >> 3]:
+                    with suppress(UnicodeDecodeError):  # which no text has
+                        yield letter.decode("utf-8"), place
+                elif len(letter) < _BYTES[letter[0] >> 3]:
+                    waiting.append((_base(self._units, place), letter))
 
-    def _walk(self, node: int | None, letter: str) -> tuple[int | None, int | None]:
-        """From a node over a letter's bytes: the node behind them, and the value found there."""
-        if node is None:
-            return None, None
-        units, value = self._units, None
-        for byte in letter.encode("utf-8", "surrogatepass"):
-            if node >= len(units):
-                return None, None
-            unit = units[node]
-            node ^= (unit >> 10) << ((unit & 0x200) >> 6)
-            node ^= byte
-            if node >= len(units):
-                return None, None
-            unit = units[node]
-            if unit & 0x800000FF != byte:
-                return None, None
-            value = None
-            if unit >> 8 & 1:
-                leaf = node ^ (unit >> 10) << ((unit & 0x200) >> 6)
-                if leaf < len(units):
-                    value = units[leaf] & 0x7FFFFFFF
-        return node, value
+
+def _base(units: Sequence[int], place: int) -> int:
+    """Where the children of a unit lie: at this place, a label exclusive-or'd to it."""
+    unit = units[place]
+    return place ^ (unit >> 10) << ((unit & 0x200) >> 6)
 
 
 def _is_sound(units: Sequence[int], texts: bytes) -> bool:
@@ -140,7 +125,9 @@ def _is_sound(units: Sequence[int], texts: bytes) -> bool:
             value = unit & 0x7FFFFFFF
             if value >= room or texts[value] & 0xC0 == 0x80:
                 return False
-        elif (place ^ (unit >> 10) << ((unit & 0x200) >> 6)) >= count:
+            continue
+        base = _base(units, place)
+        if base >= count or (unit >> 8 & 1 and units[base] & 0x7FFFFFFF >= room):
             return False
     return True
 
@@ -151,12 +138,14 @@ class Normalizer:
     def __init__(self, file: Path, model: Model, symbols: Sequence[str]) -> None:
         """`symbols` are the user-defined ones, which no rule changes."""
         self._rules = Rules(file, model.charsmap) if model.charsmap else None
-        self._symbols = [re.escape(one) for one in sorted(symbols, key=len, reverse=True)]
+        self._finder = self._rules.finder if self._rules is not None else _NEVER
+        if symbols:
+            spelled = "|".join(map(re.escape, sorted(symbols, key=len, reverse=True)))
+            self._finder = re.compile(f"(?P<symbol>{spelled})|{self._finder.pattern}")
         self._model = model
         self._space = SPACE if model.escape_whitespaces else " "
         # Spaces in a row stay, if they come of one step.
         self._spaced = b"  " in model.charsmap or any(" " in symbol for symbol in symbols)
-        self._combined: tuple[re.Pattern[str], re.Pattern[str]] | None = None
 
     def normalize(self, text: str, prefix: bool = True) -> str:
         """The letters of a whole text, or of one that goes on another where not `prefix`."""
@@ -210,14 +199,14 @@ class Normalizer:
         return (before + body).rstrip(space)
 
     def _map(self, text: str) -> str:
-        finder = self._find(text)
+        finder = self._finder
         if finder is _NEVER or finder.search(text) is None:
             return text
         return "".join(chunk for chunk, _ in self._replaced(text, finder))
 
     def _chunks(self, text: str) -> Iterator[Chunk]:
         """What each step of SentencePiece's own loop takes."""
-        for chunk, taken in self._replaced(text, self._find(text)):
+        for chunk, taken in self._replaced(text, self._finder):
             if taken is None:
                 yield from (Chunk(letter, 1) for letter in chunk)
             else:
@@ -228,7 +217,7 @@ class Normalizer:
         place = copied = 0
         while found := finder.search(text, place):
             start = found.start()
-            if self._symbols and found.lastgroup == "symbol":
+            if found.lastgroup == "symbol":
                 chunk: Chunk | None = Chunk(found[0], len(found[0]))
             else:
                 chunk = self._rules.longest(text, start) if self._rules is not None else None
@@ -242,15 +231,6 @@ class Normalizer:
         if copied < len(text):
             yield text[copied:], None
 
-    def _find(self, text: str) -> re.Pattern[str]:
-        rules = self._rules.finder(text) if self._rules is not None else _NEVER
-        if not self._symbols:
-            return rules
-        if self._combined is None or self._combined[0] is not rules:
-            either = f"(?P<symbol>{'|'.join(self._symbols)})|{rules.pattern}"
-            self._combined = rules, re.compile(either)
-        return self._combined[1]
 
-
-def _class(letters: Sequence[str]) -> str:
-    return f"[{''.join(re.escape(letter) for letter in letters)}]"
+def _class(letters: Iterable[str]) -> str:
+    return f"[{''.join(map(re.escape, sorted(letters)))}]"

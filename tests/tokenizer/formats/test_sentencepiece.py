@@ -308,3 +308,10 @@ def test_what_a_message_spells_stays_text_in_a_chat(tmp_path: Path) -> None:
         assert ours.decode(prompt.ids) == "[a</s>b] "
     finally:
         template.close()
+
+
+def test_a_text_for_each_letter_takes_no_longer_than_one_for_all(folder: Path) -> None:
+    """What is known of the rules must not be worked out anew for every letter that is new."""
+    ours, theirs = both(folder, "bpe nmt_nfkc")
+    letters = [chr(code) for code in range(0xA0, 0xD800, 11)]
+    assert [ours.encode(letter) for letter in letters] == theirs.encode(letters)
