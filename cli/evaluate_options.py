@@ -19,6 +19,19 @@ from .token_options import BosWhen, SpecialAs
 WIDEST = 2048
 """Tokens of a window that nobody asked for; wider ones cost more and tell little else."""
 
+Bos = Annotated[
+    BosWhen,
+    typer.Option(
+        help="Begin-of-text token: as the tokenizer's files say, or on, off.", show_default=False
+    ),
+]
+Special = Annotated[
+    SpecialAs,
+    typer.Option(
+        help="Special tokens spelled in a text: plain text, or parse them.", show_default=False
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Operands:
@@ -53,20 +66,8 @@ class Operands:
             show_default=False,
         ),
     ] = None
-    bos: Annotated[
-        BosWhen,
-        typer.Option(
-            help="Begin-of-text token: as the tokenizer's files say, or on, off.",
-            show_default=False,
-        ),
-    ] = BosWhen.auto
-    special: Annotated[
-        SpecialAs,
-        typer.Option(
-            help="Special tokens spelled in a text: plain text, or parse them.",
-            show_default=False,
-        ),
-    ] = SpecialAs.text
+    bos: Bos = BosWhen.auto
+    special: Special = SpecialAs.text
 
     @property
     def models(self) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from .fast import FastEncoder
 from .flat import INDEX_WIDTH, FlatFiles
 from .stretches import Task, skipped, tasks
 from .tokenizer import Bos, Special, Tokenizer
+from .training.shares import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +162,7 @@ class _Run:
 
     def _encode(self, encoder: FastEncoder) -> None:
         """Read and write what is left, a few tasks ahead of the one that is written."""
-        threads = self._wishes.threads or available_cores()
+        threads = self._wishes.threads or cores()
         ahead: deque[tuple[Task, Future[_Ids]]] = deque()
         recorded = time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
@@ -356,13 +356,6 @@ def _stamp(path: Path) -> list[Any]:
         return [str(path), None, None]
     found = path.stat()
     return [str(path), found.st_size, found.st_mtime_ns]
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def made_by_another(tokenizer: Tokenizer, ids: Path) -> bool:

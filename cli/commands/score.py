@@ -13,13 +13,13 @@ import typer
 
 from ... import InputError, UsageError
 from ..answers import as_json
+from ..evaluate_options import Bos, Special
 from ..model_options import ModelSettings
 from ..opening import open_session
 from ..option_groups import TalkOptions
 from ..options import open_terminal
 from ..sink import Sink, open_sink
 from ..sources import Source
-from ..terminal import Terminal
 from ..token_options import BosWhen, SpecialAs
 from ..unfold import unfold
 
@@ -67,20 +67,8 @@ class ScoreOptions:
             show_default=False,
         ),
     ] = None
-    bos: Annotated[
-        BosWhen,
-        typer.Option(
-            help="Begin-of-text token: as the tokenizer's files say, or on, off.",
-            show_default=False,
-        ),
-    ] = BosWhen.auto
-    special: Annotated[
-        SpecialAs,
-        typer.Option(
-            help="Special tokens spelled in a text: plain text, or parse them.",
-            show_default=False,
-        ),
-    ] = SpecialAs.text
+    bos: Bos = BosWhen.auto
+    special: Special = SpecialAs.text
     json: Annotated[
         bool, typer.Option("--json", help="A JSON object a line.", show_default=False)
     ] = False
@@ -108,7 +96,7 @@ def score(options: ScoreOptions, model: ModelSettings, talk: TalkOptions) -> int
     found = _scored(session, lines, options)
     with open_sink(options.output, terminal) as sink:
         if options.choice:
-            _rank(list(found), options, sink, terminal)
+            _rank(list(found), options, sink)
         else:
             for one in found:
                 sink.write(one.as_json() if options.json else one.as_line())
@@ -117,7 +105,7 @@ def score(options: ScoreOptions, model: ModelSettings, talk: TalkOptions) -> int
 
 @dataclass(frozen=True)
 class Scored:
-    """A line and the losses of its tokens, in nats; `size` is how many bytes it has."""
+    """A line and the losses of its tokens, in nats."""
 
     text: str
     losses: list[float]
@@ -152,10 +140,8 @@ def _scored(session: Session, lines: Iterator[str], options: ScoreOptions) -> It
 
     tokenizer = tokenizer_of(session)
     before = options.prompt or ""
-    if options.choice and not before:
-        terminal_free = tokenizer.put_bos([], options.bos.value)
-        if not terminal_free:
-            raise InputError("choices need a prompt to follow", hint="-p gives it")
+    if options.choice and not before and not tokenizer.put_bos([], options.bos.value):
+        raise InputError("choices need a prompt to follow", hint="-p gives it")
     waiting: deque[str] = deque()
 
     def passages() -> Iterator[Passage]:
@@ -190,7 +176,7 @@ def _passage(tokenizer: Tokenizer, before: str, line: str, options: ScoreOptions
     return Passage(ids, max(1, same))
 
 
-def _rank(found: list[Scored], options: ScoreOptions, sink: Sink, terminal: Terminal) -> None:
+def _rank(found: list[Scored], options: ScoreOptions, sink: Sink) -> None:
     """The likeliest first, with its share of the probability of all choices."""
     best = max((one.logprob for one in found if one.logprob is not None), default=0.0)
     weights = {

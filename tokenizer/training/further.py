@@ -12,7 +12,8 @@ from ..pieces import METASPACE, gpt2_alphabet
 from ..recipe import Recipe
 from ..tokenizer import Tokenizer
 from .courses import Learned, Words, byte_tokens, merges_from
-from .starts import ByteStart, CharacterStart, Start, TokenizerStart
+from .extending import extended_model, start_of
+from .starts import ByteStart, CharacterStart, Start
 
 if TYPE_CHECKING:
     import tokenizers
@@ -118,45 +119,25 @@ class ExtendCourse:
             )
         self._base = base
         self._state: dict[str, Any] = json.loads(base.pipeline.to_str())
-        self._model: dict[str, Any] = self._state["model"]
-        if self._model.get("end_of_word_suffix"):
+        if self._state["model"].get("end_of_word_suffix"):
             raise UsageError(f"`{base.name}` marks the ends of words, and can't be extended")
         self.pipeline = _word_finder(base)
-        self._is_bytes = base.spelling == "bytes"
-        self._taken: dict[str, int] = base.pipeline.get_vocab(with_added_tokens=True)
-        if size <= len(self._taken):
+        taken = len(base.pipeline.get_vocab(with_added_tokens=True))
+        if size <= taken:
             raise UsageError(
                 f"--vocab-size {size} leaves nothing to learn: `{base.name}` has "
-                f"{len(self._taken)} tokens already"
+                f"{taken} tokens already"
             )
 
     def learn(self, words: Words, recipe: Recipe, effort: Effort, watch: Watch) -> Learned:
         """See `Course`."""
         from tokenizers import Tokenizer as Pipeline
 
-        taken = self._taken
-        prefix = self._model.get("continuing_subword_prefix") or ""
-        unknown = [taken[name] for name in (self._model.get("unk_token"),) if name in taken]
-        if self._model.get("byte_fallback"):
-            # Bytes that stand for a character apart would be merged across its border.
-            unknown += [taken[name] for name in byte_tokens() if name in taken]
-        start = TokenizerStart(self._encode, taken, prefix, unknown)
-        merges = merges_from(words, start, recipe, effort, watch)
-        new = [list(pair) for pair in merges.pairs]
-        # An added token keeps its id only where the model's vocabulary has it, too.
-        model = self._model | {"vocab": merges.ids, "merges": [*self._model["merges"], *new]}
-        state = self._state | {"model": model, "truncation": None, "padding": None}
-        return Learned(Pipeline.from_str(json.dumps(state, ensure_ascii=False)), merges)
-
-    def _encode(self, words: list[bytes]) -> list[list[int]]:
-        """The old tokens of words as the splitter has them."""
-        letters = {byte: letter for letter, byte in gpt2_alphabet().items()}
-        model = cast("Any", self._base.pipeline).model
-        found: list[list[int]] = []
-        for word in words:
-            text = "".join(map(letters.__getitem__, word)) if self._is_bytes else word.decode()
-            found.append([token.id for token in model.tokenize(text)])
-        return found
+        merges = merges_from(words, start_of(self._base.pipeline), recipe, effort, watch)
+        state = self._state | {"truncation": None, "padding": None}
+        whole = Pipeline.from_str(json.dumps(state, ensure_ascii=False))
+        cast("Any", whole).model = extended_model(self._base.pipeline, merges)
+        return Learned(whole, merges)
 
 
 def sized(recipe: Recipe, base: Tokenizer, asked: int | None) -> Recipe:
