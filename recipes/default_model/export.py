@@ -46,8 +46,11 @@ NAMES = {
 }
 
 
-def export(work: Path, out: Path) -> None:
-    """Writes weights (float32), config, sampling settings and tokenizer into the folder `out`."""
+def export(work: Path, out: Path, tokenizer: Path) -> None:
+    """Writes the state in `work` into the folder `out`, with the tokenizer of a folder.
+
+    That is weights (float32), config, sampling settings and tokenizer.
+    """
     state = load_state(work / "state.pt")
     config = ModelConfig(**state["config"])
     out.mkdir(parents=True, exist_ok=True)
@@ -58,8 +61,8 @@ def export(work: Path, out: Path) -> None:
     _write_json(out / "config.json", llama_config(config))
     ends = {"bos_token_id": 0, "eos_token_id": 0}
     _write_json(out / "generation_config.json", {**ends, **SAMPLING})
-    shutil.copyfile(work / "tokenizer" / "tokenizer.json", out / "tokenizer.json")
-    settings = json.loads((work / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
+    shutil.copyfile(tokenizer / "tokenizer.json", out / "tokenizer.json")
+    settings = json.loads((tokenizer / "tokenizer_config.json").read_text("utf-8"))
     settings["model_max_length"] = config.max_positions
     _write_json(out / "tokenizer_config.json", settings)
     difference = difference_from_transformers(out)
@@ -133,10 +136,12 @@ def difference_from_transformers(folder: Path) -> float | None:
         from transformers import AutoModelForCausalLM
     except ImportError:
         return None
-    ids = torch.randint(1, 4000, (2, 96), generator=torch.Generator().manual_seed(0))
+    decoder = load_decoder(folder)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, decoder.config.vocab, (2, 96), generator=generator)
     ids[:, 0] = 0
     theirs = AutoModelForCausalLM.from_pretrained(folder).float().eval()(ids).logits
-    ours = load_decoder(folder).logits(ids)
+    ours = decoder.logits(ids)
     return (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max().item()
 
 

@@ -41,7 +41,7 @@ def main() -> None:
     if "export" in options.stages:
         from export import export
 
-        export(work, options.out)
+        export(work, options.out, work / "tokenizer")
     if "evaluate" in options.stages:
         from evaluate import evaluate
 

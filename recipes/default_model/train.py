@@ -84,7 +84,7 @@ class Trainer:
         rows = phase.tokens // phase.length
         batch = self.mixture.batch(rows, phase.length, final_mix(done)).to(self.device)
         loss, gradients = self.gradients.compute(batch)
-        _clip(gradients)
+        clip(gradients)
         self.optimizer.step(gradients, rate_at(done, self.progress.step))
         self.progress.step += 1
         self.progress.tokens += rows * phase.length
@@ -128,7 +128,7 @@ def load_state(file: Path) -> dict[str, Any]:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _clip(gradients: dict[str, Tensor]) -> None:
+def clip(gradients: dict[str, Tensor]) -> None:
     """Scales all gradients so that their joint norm is at most CLIP."""
     norm = torch.stack([g.norm() for g in gradients.values()]).norm()
     scale = torch.clamp(CLIP / (norm + 1e-6), max=1.0)

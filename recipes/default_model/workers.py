@@ -37,6 +37,9 @@ class LocalGradients:
         losses = [_accumulate(self.compiled, self.model, piece, sums) for piece in pieces]
         return torch.stack(losses).mean(), {n: g / len(pieces) for n, g in sums.items()}
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class WorkerGradients:
     """One process for each core; weights and sums of gradients lie in shared memory."""
@@ -47,9 +50,12 @@ class WorkerGradients:
         context = mp.get_context("spawn")
         self.jobs, self.losses = context.Queue(), context.Queue()
         self.sums = [_shared_zeros(model) for _ in range(count)]
-        for sums in self.sums:
-            arguments = (model, sums, self.jobs, self.losses)
-            context.Process(target=_work, args=arguments, daemon=True).start()
+        self.workers = [
+            context.Process(target=_work, args=(model, sums, self.jobs, self.losses), daemon=True)
+            for sums in self.sums
+        ]
+        for worker in self.workers:
+            worker.start()
 
     def compute(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of ids [B, T + 1], and its float32 gradients by name."""
@@ -63,6 +69,12 @@ class WorkerGradients:
             for sums in self.sums:
                 sums[name].zero_()
         return losses.mean(), gradients
+
+    def close(self) -> None:
+        """Ends the processes: another model may want the cores."""
+        for worker in self.workers:
+            worker.terminate()
+            worker.join()
 
 
 def _work(model: Decoder, sums: dict[str, Tensor], jobs: Any, losses: Any) -> None:
