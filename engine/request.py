@@ -7,6 +7,8 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Literal
 
+from .. import LmtoolError
+
 Finish = Literal["stop", "eos", "length", "context", "timeout"]
 """Why a generation ended: a stop text or id, an end-of-text id, `max_new`, the context's end."""
 
@@ -154,6 +156,19 @@ class Token:
     whole: bool = True
     shifted: int = 0
     sure: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request of many: each sample's tokens, or what keeps it from any.
+
+    `request` counts the requests in the order in which they were asked for. An `error` is this
+    request's own, such as a grammar that the vocabulary can't spell: the others go on.
+    """
+
+    request: int
+    samples: tuple[tuple[Token, ...], ...] = ()
+    error: LmtoolError | None = None
 
 
 @dataclass(frozen=True)

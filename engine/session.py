@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -25,11 +25,12 @@ from .matrix import Placement
 from .model.decoder import Decoder
 from .prompt_cache import Key, PromptCache
 from .quant.kinds import Quant
-from .request import PromptToken, Request, Timings, Token
+from .request import Outcome, PromptToken, Request, Timings, Token
 from .runner import Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
 from .voice import Voice
+from .waves import in_waves
 from .weights.adapter import Lora
 from .weights.checkpoint import Checkpoint, open_checkpoint
 from .weights.fingerprint import fingerprint
@@ -241,13 +242,10 @@ class Session:
         """
         return self._start([request], kept)
 
-    def prompt_cache(self, path: Path, read_only: bool = False) -> PromptCache:
-        """What the file at `path` keeps of a prompt, to generate with; it may not be there yet.
-
-        A generation keeps its own prompt there instead, unless `read_only`. Raises `ModelError`
-        for a file that is damaged, isn't a prompt cache, or is another model's.
-        """
-        key = Key(
+    @property
+    def key(self) -> Key:
+        """What the numbers of an answer depend on, besides the request. Reads the checkpoint."""
+        return Key(
             model=fingerprint(self._checkpoint),
             adapters=self.adapters,
             dtype=self.card.dtype,
@@ -255,8 +253,15 @@ class Session:
             quant=self.card.quant or "none",
             device=self._decoder.device.type,
         )
+
+    def prompt_cache(self, path: Path, read_only: bool = False) -> PromptCache:
+        """What the file at `path` keeps of a prompt, to generate with; it may not be there yet.
+
+        A generation keeps its own prompt there instead, unless `read_only`. Raises `ModelError`
+        for a file that is damaged, isn't a prompt cache, or is another model's.
+        """
         write = None if read_only else replacing
-        return PromptCache(path, self.card.name, key, self.spec, write)
+        return PromptCache(path, self.card.name, self.key, self.spec, write)
 
     def generate_many(self, requests: Sequence[Request]) -> Generation:
         """Start on several requests, which run side by side as far as there is room.
@@ -266,6 +271,16 @@ class Session:
         `compile_grammar`.
         """
         return self._start(requests, None)
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Token | Outcome]:
+        """Answer any number of requests, which are taken one by one as there is room for them.
+
+        Tokens come as they are decoded, and for each request, once it is complete, an `Outcome`
+        that has them all: only that is certain, since a request may be begun anew. Both say by
+        `request` whose they are, counted from 0. A request that can't be answered has an error
+        for its outcome. Raises what concerns all of them.
+        """
+        return in_waves(requests, self.generate_many)
 
     def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:
         timings = Timings(load_s=self._load_s)

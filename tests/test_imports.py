@@ -34,7 +34,7 @@ LAYERS = (
     ("parallel", "runner", "scheduler", "kept"),
     ("weights", "speculate"),
     ("loop", "prompt_cache"),
-    ("voice",),
+    ("voice", "waves"),
     ("session",),
     ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows"),
 )
