@@ -14,6 +14,7 @@ import typer
 from ... import InputError, UsageError
 from ..answers import as_json
 from ..evaluate_options import Bos, Special
+from ..evaluating import tokenizer_of
 from ..model_options import ModelSettings
 from ..opening import open_session
 from ..option_groups import TalkOptions
@@ -136,7 +137,6 @@ class Scored:
 def _scored(session: Session, lines: Iterator[str], options: ScoreOptions) -> Iterator[Scored]:
     """The lines with their losses, in order, as many run together as make a step."""
     from ...engine.score import losses
-    from .evaluate import tokenizer_of
 
     tokenizer = tokenizer_of(session)
     before = options.prompt or ""
