@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, cat
 
+from ..cache.layout import KeyValue
 from ..spec import AttentionSpec
 from ..step import Segment
 from .attend import attend
@@ -32,6 +33,13 @@ class Attention:
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
         """[T, M] -> [T, M]."""
+        q, k, v = self.project(x, shared)
+        shared.cache.write(self.layer, k, v, shared.step)
+        gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
+        return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
+
+    def project(self, x: Tensor, shared: Pass) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [T, H, D], keys and values [T, G, D] of x [T, M], turned by position."""
         spec = self.spec
         qkv = self.qkv(x)
         heads = qkv.view(len(x), -1, spec.head_dim)  # [T, H + 2 G, D]
@@ -45,9 +53,12 @@ class Attention:
         if spec.qk_norm is not None and spec.qk_norm.after_rope:
             turning = self._normed(turning)
         q, k = torch.split(turning, [spec.heads, spec.kv_heads], 1)
-        shared.cache.write(self.layer, k, v, shared.step)
-        gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
-        return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
+        return q, k, v
+
+    def values(self, kv: KeyValue) -> Tensor:
+        """What each slot of a row gives to each head that attends to it wholly, [S, H, D]."""
+        shared_by = self.spec.heads // self.spec.kv_heads
+        return kv.v[0].transpose(0, 1).repeat_interleave(shared_by, 1)
 
     def _normed(self, turning: Tensor) -> Tensor:
         """Queries and keys normalized, [T, H + G, D]."""

@@ -62,6 +62,13 @@ class Decoder:
 
     def hidden(self, step: Step, cache: KVCache) -> Tensor:
         """The residual stream after the last layer, [T, M]."""
+        x, shared = self.begin(step, cache)
+        for block in self.blocks:
+            x = block(x, shared)
+        return x
+
+    def begin(self, step: Step, cache: KVCache) -> tuple[Tensor, Pass]:
+        """The residual stream before the first layer, [T, M], and what all layers share."""
         x = F.embedding(step.ids, self.embed)
         if self.row_scales is not None:
             x = x * self.row_scales[step.ids, None]
@@ -76,10 +83,7 @@ class Decoder:
         if self.positions is not None:
             x = x + F.embedding(step.positions + self.spec.position_offset, self.positions)
         turns = {rope: rotary.turn(step, x.dtype) for rope, rotary in self.rotaries.items()}
-        shared = Pass(step, cache, turns)
-        for block in self.blocks:
-            x = block(x, shared)
-        return x
+        return x, Pass(step, cache, turns)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the head answers to hidden states, [O, M] -> float32 [O, V]."""
@@ -93,3 +97,9 @@ class Decoder:
         if self.spec.logit_cap is not None:
             logits = self.spec.logit_cap * torch.tanh(logits / self.spec.logit_cap)
         return logits
+
+    def head_rows(self, ids: Tensor) -> Tensor:
+        """The head's weights of some ids [n], float32 [n, width]: what their logits measure."""
+        if self.spec.tied and self.row_scales is None:
+            return self.embed[ids].to(self.dtype).float()
+        return self.head.dense()[ids].float()

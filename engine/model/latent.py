@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..cache.layout import KeyValue
 from ..spec import LatentSpec
 from ..step import Segment
 from .attend import attend
@@ -45,6 +46,14 @@ class LatentAttention:
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
         """[T, M] -> [T, M]."""
+        q, k, v = self.project(x, shared)
+        shared.cache.write(self.layer, k, v, shared.step)
+        mixed = torch.cat([self._gather(q, segment, shared) for segment in shared.step.segments])
+        values = torch.einsum("thr,hdr->thd", mixed, self.value_up)
+        return self.out(values.flatten(1))
+
+    def project(self, x: Tensor, shared: Pass) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [T, H, rank + rope] of x [T, M], one key [T, 1, rank + rope], and no value."""
         spec = self.spec
         turn = shared.turns[spec.rope]
         down = x if self.q_down is None or self.q_norm is None else self.q_norm(self.q_down(x))
@@ -55,10 +64,11 @@ class LatentAttention:
         down = self.kv_down(x)[:, None]
         latent = self.kv_norm(down[..., : spec.kv_rank])
         k = torch.cat((latent, rotate(down[..., spec.kv_rank :], turn, spec.rope)), dim=-1)
-        shared.cache.write(self.layer, k, k[..., :0], shared.step)
-        mixed = torch.cat([self._gather(q, segment, shared) for segment in shared.step.segments])
-        values = torch.einsum("thr,hdr->thd", mixed, self.value_up)
-        return self.out(values.flatten(1))
+        return q, k, k[..., :0]
+
+    def values(self, kv: KeyValue) -> Tensor:
+        """What each slot of a row gives to each head that attends to it wholly, [S, H, D]."""
+        return torch.einsum("sr,hdr->shd", kv.k[0, 0, :, : self.spec.kv_rank], self.value_up)
 
     def _gather(self, q: Tensor, segment: Segment, shared: Pass) -> Tensor:
         """One segment's heads each mix the latents they attend to, [R * N, H, rank]."""

@@ -59,7 +59,7 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight
     if keys is None:
         slots, last = torch.arange(held, device=device), queries[:, -1:]
         keys = last - (last - slots) % kv.ring
-    return (Span(0, held, _mask(spec, queries, keys)),)
+    return (Span(0, held, mask_of(spec, queries, keys)),)
 
 
 def _spans(spec: Mixer, segment: Segment, ring: int, queries: Tensor) -> Iterator[Span]:
@@ -84,7 +84,7 @@ def _spans(spec: Mixer, segment: Segment, ring: int, queries: Tensor) -> Iterato
             if not whole or spec.alibi is not None:
                 keys = torch.arange(start, stop, device=queries.device)[None]
                 pair = (spec, queries, keys)
-                span = replace(span, mask=_penalty(*pair) if whole else _mask(*pair))
+                span = replace(span, mask=_penalty(*pair) if whole else mask_of(*pair))
             yield span
 
 
@@ -96,7 +96,7 @@ def _stretches(begin: int, end: int, ring: int) -> Iterator[tuple[int, int]]:
         begin = stop
 
 
-def _mask(spec: Mixer, queries: Tensor, keys: Tensor) -> Tensor:
+def mask_of(spec: Mixer, queries: Tensor, keys: Tensor) -> Tensor:
     """What is added to scores of keys at positions [R, S]: [R, 1 or H, N, S] in float32."""
     back = queries[:, :, None] - keys[:, None, :]
     seen = (back >= 0) & (keys[:, None, :] >= 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lmtool.engine.lens.explain import explain
 from lmtool.engine.runner import Replayed, replayable
 from lmtool.engine.step import Piece, Step
 from reference.cases import CASES
@@ -85,6 +86,17 @@ def test_rewinding_and_decoding_again(loaded: Loaded) -> None:
     got = loaded.logprobs(later, [20], cache, begin=60, extent=80)
     straight = loaded.logprobs(kept + later, [20] * 4, loaded.cache(slack=20), extent=80)
     torch.testing.assert_close(got, straight[60:], atol=1e-4, rtol=0)
+
+
+def test_an_explanation_adds_up_to_the_reference(loaded: Loaded) -> None:
+    ids = random_ids(PROMPT)
+    wanted = reference_logprobs(loaded.folder, ids)[-1].topk(5)
+    (told,) = explain(loaded.decoder, ids, [PROMPT])
+    chances = [guess.probability for guess in told.view.top]
+    assert chances == pytest.approx(wanted.values.exp().tolist(), abs=1e-4)
+    assert told.answer == wanted.indices[0]
+    assert told.parts.total == pytest.approx(told.view.answer.logit, abs=1e-3)
+    assert abs(told.parts.rounding) < 1e-3
 
 
 def test_bfloat16_stays_near_the_reference(loaded: Loaded) -> None:

@@ -1,0 +1,1 @@
+"""Why the next token is that one: what each layer would answer, gathered and recalled."""

@@ -1,0 +1,52 @@
+"""A prompt read once, and the residual stream of every layer kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..cache.static import StaticCache
+from ..loop import CHUNK
+from ..model.decoder import Decoder
+from ..model.passing import Pass
+from ..step import Piece, Step
+from .gathering import Chunk
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The residual stream before each layer and after the last one, [T, M] each."""
+
+    states: list[Tensor]
+    chunks: list[Chunk]
+
+    @property
+    def shared(self) -> Pass:
+        """The last step's, whose cache has all keys."""
+        return self.chunks[-1].shared
+
+
+def read(decoder: Decoder, ids: Sequence[int]) -> Reading:
+    """Prefill `ids`."""
+    length, hidden = len(ids), decoder.spec.hidden
+    # As much slack as text: even a layer with a window keeps every key.
+    cache = StaticCache(decoder.spec, 1, length, length, decoder.dtype, decoder.device)
+    states = [
+        torch.empty(length, hidden, dtype=decoder.dtype, device=decoder.device)
+        for _ in range(len(decoder.blocks) + 1)
+    ]
+    chunks: list[Chunk] = []
+    for begin in range(0, length, CHUNK):
+        end = min(begin + CHUNK, length)
+        cache.reserve(0, end)
+        step = Step.of([Piece(0, begin, ids[begin:end], length)], decoder.device)
+        x, shared = decoder.begin(step, cache)
+        states[0][begin:end] = x
+        for block, state in zip(decoder.blocks, states[1:], strict=True):
+            x = block(x, shared)
+            state[begin:end] = x
+        chunks.append(Chunk(begin, end, shared))
+    return Reading(states, chunks)
