@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from reference import warm_lmtool
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,19 +82,40 @@ def lmtool_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A command that does as `lmtool` does, but has torch imported already."""
+    with warm_lmtool.serving(tmp_path_factory.mktemp("warm")) as command:
+        yield command
+
+
+QUICK = ("train-tokenizer", "tokenize", "detokenize", "count", "compare", "models")
+"""The commands that need no torch, and have to do without."""
+
+
 @pytest.fixture
-def run_lmtool(lmtool_environ: dict[str, str], tmp_path: Path) -> RunLmtool:
-    """`run_lmtool("count", "a.txt", input=b"…", cwd=…, timeout=…)`: bytes out, never a check."""
+def run_lmtool(
+    lmtool_environ: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> RunLmtool:
+    """`run_lmtool("count", "a.txt", input=b"…", cwd=…, timeout=…)`: bytes out, never a check.
+
+    A process of its own each time. One that may run a model finds torch imported, unless it is to
+    be `fresh` or its environment has orders for Python itself.
+    """
 
     def run(
         *arguments: str | os.PathLike[str],
         input: bytes = b"",
         cwd: Path = tmp_path,
         timeout: float = 120,
+        fresh: bool = False,
         **environ: str,
     ) -> subprocess.CompletedProcess[bytes]:
+        fresh |= any(name.startswith("PYTHON") for name in environ)
+        fresh |= arguments[0] in QUICK or str(arguments[0]).startswith("-")
+        started = [sys.executable, "-m", "lmtool"] if fresh else [request.getfixturevalue("warm")]
         return subprocess.run(
-            [sys.executable, "-m", "lmtool", *arguments],
+            [*started, *arguments],
             input=input,
             cwd=cwd,
             env=lmtool_environ | environ,

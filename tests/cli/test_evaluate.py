@@ -29,7 +29,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_and_their_total(run_lmtool: RunLmtool, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "b.txt").write_text("xq zv\n")
-    done = run_lmtool("evaluate", "a.txt", "b.txt", "--json")
+    done = run_lmtool("evaluate", "a.txt", "b.txt", "--json", fresh=True)
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
     assert [one["file"] for one in found["texts"]] == ["a.txt", "b.txt"]
@@ -98,7 +98,7 @@ def test_lines_are_scored_in_order_and_short_ones_are_safe(
     assert [row[2] for row in rows] == ["a", "", "the old lighthouse", "ab"]
     assert rows[0][:2] == rows[1][:2] == ["-", "0"]
     assert float(rows[2][0]) < 0 < int(rows[2][1])
-    as_json = run_lmtool("score", "-m", small, "--json", input=b"the old lighthouse\n")
+    as_json = run_lmtool("score", "-m", small, "--json", input=b"the old lighthouse\n", fresh=True)
     found = json.loads(as_json.stdout)
     assert found["logprob"] == pytest.approx(float(rows[2][0]), abs=1e-3)
     assert sum(found["token_logprobs"]) == pytest.approx(found["logprob"])

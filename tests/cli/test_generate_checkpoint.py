@@ -54,7 +54,7 @@ def test_streamed_text_is_the_json_s_text(
     run_lmtool: RunLmtool, real: Run, checkpoint: Path
 ) -> None:
     arguments = ("むかし", "-m", str(checkpoint), "-n", "20", *GREEDY)
-    ran = run_lmtool("generate", "-t", "1", *arguments)
+    ran = run_lmtool("generate", "-t", "1", *arguments, fresh=True)
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ran.stdout.decode() == real(*arguments, "--json").json["text"]
 

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_inspect_draws_the_stack(run_lmtool: Run, folder: Path) -> None:
-    done = run_lmtool("inspect", folder)
+    done = run_lmtool("inspect", folder, fresh=True)
     assert done.returncode == 0
     assert done.stderr == b""
     text = done.stdout.decode()
@@ -65,7 +65,7 @@ def test_memory_is_reckoned_for_a_cache_of_another_dtype(
 
 
 def test_doctor_passes_a_sound_checkpoint(run_lmtool: Run, folder: Path) -> None:
-    done = run_lmtool("doctor", folder)
+    done = run_lmtool("doctor", folder, fresh=True)
     assert done.returncode == 0
     assert b"all in place" in done.stdout
     assert json.loads(run_lmtool("doctor", folder, "--json").stdout)["loads"] is True

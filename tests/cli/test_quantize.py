@@ -41,7 +41,7 @@ def test_the_default_model_smaller_and_by_itself(run_lmtool: Run, tmp_path: Path
 
 
 def test_int8_is_what_it_makes_unasked(run_lmtool: Run, source: Path, tmp_path: Path) -> None:
-    assert run_lmtool("quantize", source, "-o", "made", "-q").stderr == b""
+    assert run_lmtool("quantize", source, "-o", "made", "-q", fresh=True).stderr == b""
     assert json.loads(run_lmtool("inspect", "made", "--json").stdout)["quant"] == "int8"
     assert b"family  qwen3, float32, weights in int8" in run_lmtool("inspect", "made").stdout
     assert run_lmtool("doctor", "made").returncode == 0

@@ -6,12 +6,9 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from reference import warm_lmtool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,12 +22,6 @@ def _load_transcripts():
 
 
 transcripts = _load_transcripts()
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with warm_lmtool.serving(tmp_path_factory.mktemp("warm")) as command:
-        yield command
 
 
 def words(text: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""`lmtool` with torch imported beforehand: the pages of docs/ have a hundred commands to run.
+"""`lmtool` with torch imported beforehand: tests and the pages of docs/ have hundreds to run.
 
 A server imports what models need and then forks once a command; what stands for `lmtool` hands it
 its arguments, folder, environment and standard streams, and exits as the command did. The command
 runs as it does from a shell, but for the second that importing takes and for its terminal's
-signals, which no page sends.
+signals. Where its caller goes, by a timeout say, it is killed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -53,10 +55,12 @@ def serving(folder: Path) -> Iterator[Path]:
 
 def serve(address: str) -> None:
     """Answer commands until killed, each in a process of its own."""
-    # As many as a page's commands need; what others import stays theirs.
-    import lmtool.cli.app
+    # What every command needs that runs a model; what one of them imports besides stays its own.
     import lmtool.engine.session  # noqa: F401
+    from lmtool.cli.app import COMMANDS
 
+    for command in COMMANDS.values():
+        command.load()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
@@ -83,7 +87,13 @@ def _attend(client: socket.socket) -> None:
         _become(json.loads(said), streams)
     for stream in streams:
         os.close(stream)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended, status = 0, 0
+    while not ended:
+        if select.select([client], [], [], 0.005)[0]:  # nothing more is said: it has gone
+            os.kill(child, signal.SIGKILL)
+            os._exit(0)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    status = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
         client.sendall(bytes([status if status >= 0 else 128 - status]))
     os._exit(0)
