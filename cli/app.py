@@ -63,6 +63,12 @@ def _score() -> ModuleType:
     return score
 
 
+def _scaling() -> ModuleType:
+    from .commands import scaling
+
+    return scaling
+
+
 def _train_tokenizer() -> ModuleType:
     from .commands import train_tokenizer
 
@@ -130,6 +136,7 @@ COMMANDS = {
     "score": Listed(
         "Print how likely each line of text is to a model, or rank choices for a prompt.", _score
     ),
+    "scaling": Listed("Fit the law by which loss falls with size to a family of models.", _scaling),
     "train-tokenizer": Listed(
         "Train a tokenizer from text.",
         _train_tokenizer,

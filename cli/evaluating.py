@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -87,7 +86,8 @@ def rereadable(texts: list[Path], times: int, terminal: Terminal) -> Generator[d
         yield paths
         return
     with NamedTemporaryFile(prefix="lmtool-", suffix=".txt") as kept:
-        copyfileobj(sys.stdin.buffer, kept)
+        with open(0, "rb", closefd=False) as stream:
+            copyfileobj(stream, kept)
         kept.flush()
         yield paths | {"stdin": Path(kept.name)}
 

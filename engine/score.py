@@ -26,6 +26,8 @@ LOGITS = 1 << 24
 """Logits held at a time, 64 MB of them."""
 BLOCK = 64
 """Neighbouring tokens whose losses are taken as one for an error bar, since they hang together."""
+SHARES = 1024
+"""Shares of a text that losses are kept of at most."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,31 @@ def _losses(
 
 
 @dataclass
+class Shares:
+    """A text's losses in shares of equally many blocks: (nats, tokens) each.
+
+    Where there are `SHARES` of them, two become one, so a text of any length has few. Models with
+    the same tokens have the same shares.
+    """
+
+    sums: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    _width: int = 1
+    _filled: int = 0
+
+    def add(self, nats: float, tokens: int) -> None:
+        """Count a block."""
+        if self._filled:
+            before = self.sums.pop()
+            nats, tokens = nats + before[0], tokens + before[1]
+        self.sums.append((nats, tokens))
+        self._filled = (self._filled + 1) % self._width
+        if len(self.sums) == SHARES and not self._filled:
+            pairs = zip(self.sums[::2], self.sums[1::2], strict=True)
+            self.sums = [(a + c, b + d) for (a, b), (c, d) in pairs]
+            self._width *= 2
+
+
+@dataclass
 class Loss:
     """Losses summed up, in nats, with what an error bar needs; two of them can be added.
 
@@ -156,6 +183,7 @@ class Loss:
     tokens: int = 0
     bytes: int = 0
     nats: float = 0.0
+    shares: Shares = field(default_factory=Shares)
     _blocks: int = 0
     _squares: tuple[float, float, float] = (0.0, 0.0, 0.0)
     _open: list[float] = field(default_factory=list[float])
@@ -176,6 +204,7 @@ class Loss:
             ll, ln, nn = self._squares
             self._squares = (ll + total * total, ln + total * count, nn + count * count)
             self._blocks += 1
+            self.shares.add(total, count)
             self._open.clear()
 
     def __add__(self, other: Loss) -> Loss:
@@ -186,6 +215,7 @@ class Loss:
             self.tokens + other.tokens,
             self.bytes + other.bytes,
             self.nats + other.nats,
+            Shares([*self.shares.sums, *other.shares.sums]),
             self._blocks + other._blocks,
             (
                 self._squares[0] + other._squares[0],

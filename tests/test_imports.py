@@ -36,7 +36,7 @@ LAYERS = (
     ("loop", "prompt_cache"),
     ("voice", "waves"),
     ("session",),
-    ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows"),
+    ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows", "scaling"),
 )
 NEVER_SEES = {"engine.model": ("sampling", "scheduler", "families", "weights")}
 # `examine` checks that a vocabulary and an embedding belong together, so it must see both.
@@ -47,7 +47,7 @@ ENGINE_FILES_THAT_SEE_TEXT = (
     "engine.examine",
 )
 WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec", "engine.fit")
-WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars")
+WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars", "engine.scaling")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 LONGEST_FILE = 400
 

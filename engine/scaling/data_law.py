@@ -1,4 +1,4 @@
-"""The law of size and data, L = E + A / N^alpha + B / D^beta, in the manner of Chinchilla. No torch.
+"""The law of size and data, L = E + A / N^alpha + B / D^beta, as Chinchilla's was. No torch.
 
 Approach 3 of Hoffmann et al. 2022 (arXiv:2203.15556, equation 10): with e = log E, a = log A,
 b = log B, the sum over the points of
@@ -12,7 +12,9 @@ which runs until nothing changes, for all starts or replicates at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -23,7 +25,7 @@ PARAMETERS = 5
 FEWEST = PARAMETERS + 1
 DELTA = 1e-3
 """Where Huber's loss turns from squares to sizes, in nats of log L."""
-REPLICATES = 400
+REPLICATES = 200
 _TURNS = 400
 _STARTS = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.2])
 _KEPT = 12
@@ -38,12 +40,16 @@ class Runs:
     tokens: Array
     losses: Array
 
+    @classmethod
+    def of(cls, sizes: Sequence[float], tokens: Sequence[float], losses: Sequence[float]) -> Runs:
+        """Runs of plain figures."""
+        return cls(*(np.array(one, dtype=np.float64) for one in (sizes, tokens, losses)))
+
     def check(self) -> None:
         """Raise `InputError` for runs that no law can be fitted to."""
         if len(self.losses) < FEWEST:
             raise InputError(
-                f"a law of five figures needs {FEWEST} points or more: there are "
-                f"{len(self.losses)}"
+                f"a law of five figures needs {FEWEST} points or more: there are {len(self.losses)}"
             )
         for name, values in (("N", self.sizes), ("D", self.tokens)):
             if len(np.unique(values)) < 3:
@@ -51,7 +57,7 @@ class Runs:
                     f"there are only {len(np.unique(values))} different values of {name}",
                     hint="a power of it needs 3 or more",
                 )
-        together = np.corrcoef(np.log(self.sizes), np.log(self.tokens))[0, 1]
+        together = _correlation(np.log(self.sizes), np.log(self.tokens))
         if abs(together) > 0.9999:
             raise InputError(
                 "D is one power of N in all points, so what each does can't be told apart",
@@ -111,8 +117,10 @@ class DataFit:
     def estimates(self) -> dict[str, Estimate]:
         """E, A, alpha, B, beta, and `split`: compute-optimal N grows with compute to that power."""
         best, drawn = self.surface, self.replicates
-        split = [one.token_exponent / (one.size_exponent + one.token_exponent).clip(1e-9)
-                 for one in (best, drawn)]
+        split = [
+            one.token_exponent / np.maximum(one.size_exponent + one.token_exponent, 1e-9)
+            for one in (best, drawn)
+        ]
         return {
             "E": Estimate(float(best.floor[0]), *interval(drawn.floor)),
             "A": Estimate(float(best.size_scale[0]), *interval(drawn.size_scale)),
@@ -122,8 +130,13 @@ class DataFit:
             "split": Estimate(float(split[0][0]), *interval(split[1])),
         }
 
+    def curve(self, sizes: Sequence[float], tokens: float) -> list[float]:
+        """The losses of models of these sizes that have read `tokens`."""
+        at = np.array(sizes)
+        return [float(loss) for loss in self.surface.loss(at, np.full(len(at), tokens))[0]]
+
     def foretell(self, size: float, tokens: float, measured: float | None = None) -> Foretold:
-        """The loss of a model of `size` that reads `tokens`, the scatter of runs in its interval."""
+        """The loss of a model of `size` that reads `tokens`, with the scatter of single runs."""
         at = np.array([size]), np.array([tokens])
         drawn = self.replicates.loss(*at)[:, 0]
         off = np.random.default_rng(SEED + 1).choice(self.left, len(drawn))
@@ -174,7 +187,9 @@ def _starts(logs: Array, losses: Array) -> Array:
     for alpha in _STARTS:
         for beta in _STARTS:
             powers = np.exp(-np.stack([0 * logs[0], alpha * logs[0], beta * logs[1]]))
-            solved = np.linalg.lstsq((powers / losses).T, np.ones(len(losses)), rcond=None)[0]
+            solved = np.linalg.lstsq(
+                np.transpose(powers / losses), np.ones(len(losses)), rcond=None
+            )[0]
             found.append([*np.log(np.maximum(solved, least)), alpha, beta])
     return np.array(found)
 
@@ -198,19 +213,22 @@ def _misfit(left: Array, counts: Array) -> Array:
 def _descend(
     figures: Array, logs: Array, target: Array, counts: Array, turns: int = _TURNS
 ) -> tuple[Array, Array]:
-    """The minima below `figures` [R, 5] for runs counted by `counts` [R, n]: figures and misfits."""
-    figures, damping = figures.copy(), np.full(len(figures), 1e-3)
+    """The minima below `figures` [R, 5] for runs counted by `counts` [R, n], and their misfits."""
+    figures, damping = np.array(figures), np.full(len(figures), 1e-3)
     misfit = _misfit(_terms(figures, logs)[1] - target, counts)
     going = np.arange(len(figures))
     still = np.zeros(len(figures), dtype=int)
     for _ in range(turns):
-        tried = _limited(figures[going] - _step(figures[going], logs, target, counts[going],
-                                                damping[going]))
+        tried = _limited(
+            figures[going] - _step(figures[going], logs, target, counts[going], damping[going])
+        )
         found = _misfit(_terms(tried, logs)[1] - target, counts[going])
         better = found < misfit[going]
         gain = np.where(better, 1 - found / np.maximum(misfit[going], 1e-300), 0.0)
         figures[going[better]], misfit[going[better]] = tried[better], found[better]
-        damping[going] = np.clip(damping[going] * np.where(better, 0.2, 5.0), 1e-12, 1e6)
+        damping[going] = np.minimum(
+            np.maximum(damping[going] * np.where(better, 0.2, 5.0), 1e-12), 1e6
+        )
         still[going] = np.where(gain < 1e-9, still[going] + 1, 0)
         going = going[still[going] < 8]
         if not len(going):
@@ -222,16 +240,24 @@ def _step(figures: Array, logs: Array, target: Array, counts: Array, damping: Ar
     """What Levenberg and Marquardt would take off the figures, [R, 5]."""
     shares, total = _terms(figures, logs)
     left = total - target
-    slopes = np.concatenate([shares, -shares[..., 1:] * logs.T], axis=-1)
-    weighted = slopes * (counts * np.minimum(1.0, DELTA / np.maximum(np.abs(left), 1e-300)))[..., None]
+    slopes = np.concatenate([shares, -shares[..., 1:] * np.transpose(logs)], axis=-1)
+    robust = np.minimum(1.0, DELTA / np.maximum(np.abs(left), 1e-300))
+    weighted = slopes * (counts * robust)[..., None]
     normal = np.einsum("rni,rnj->rij", weighted, slopes)
     slope = np.einsum("rni,rn->ri", weighted, left)
     spread = np.einsum("rii->ri", normal)
     added = damping[:, None] * spread + 1e-12 * spread.max(-1, keepdims=True)
     normal = normal + added[:, None, :] * np.eye(PARAMETERS)
-    return np.linalg.solve(normal, slope[..., None])[..., 0]
+    solved = cast("Array", np.linalg.solve(normal, slope[..., None]))
+    return solved[..., 0]
 
 
 def _limited(figures: Array) -> Array:
     """Figures within what a loss can be made of."""
-    return np.clip(figures, [-20, -20, -20, 0, 0], [20, 20, 20, HIGHEST, HIGHEST])
+    low, high = np.array([-20.0] * 3 + [0.0] * 2), np.array([20.0] * 3 + [HIGHEST] * 2)
+    return np.minimum(np.maximum(figures, low), high)
+
+
+def _correlation(one: Array, other: Array) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))

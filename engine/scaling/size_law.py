@@ -33,7 +33,7 @@ from .estimate import (
 PARAMETERS = 3
 FEWEST = PARAMETERS + 1
 """Different sizes that a fit needs: three always lie on some law, and say nothing of it."""
-REPLICATES = 2000
+REPLICATES = 1000
 MOST_LEFT_OUT = 16
 """Sizes of which each is left out in turn; of more, only the largest."""
 _GRID = np.geomspace(LOWEST, HIGHEST, 61)
@@ -41,10 +41,10 @@ _ZOOM = np.linspace(0.0, 1.0, 9)
 _HELD = 1 << 21
 """Numbers of one array that are worked on together."""
 
-Doubt = Literal["flat", "unsure", "straight", "step", "no floor"]
+Doubt = Literal["flat", "unsure", "slow", "step", "no floor"]
 """What keeps a fit from being one: the loss doesn't fall with size; by its scatter it might not;
-it falls along log N with no bend; all of the fall is behind the smallest size; it falls with no
-floor in sight, so E is 0."""
+it hardly falls; all of the fall is behind the smallest size; it falls with no floor in sight, so
+E is 0."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,22 @@ class Points:
     losses: Array
     errors: Array | None = None
     text: Array | None = None
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Sequence[float],
+        losses: Sequence[float],
+        errors: Sequence[float] | None = None,
+        text: Array | None = None,
+    ) -> Points:
+        """Points of plain figures."""
+        return cls(
+            np.array(sizes, dtype=np.float64),
+            np.array(losses, dtype=np.float64),
+            None if errors is None else np.array(errors, dtype=np.float64),
+            text,
+        )
 
     def check(self) -> None:
         """Raise `InputError` for points that no law can be fitted to."""
@@ -102,8 +118,9 @@ class Curves:
 
 
 def fit_curves(sizes: Array, losses: Array, weights: Array, rounds: int = 24) -> Curves:
-    """The law nearest to each row of `losses` [R, n], weighted by point; a quarter more exact by
-    each of the rounds.
+    """The law nearest to each row of `losses` [R, n], with `weights` [n].
+
+    Each of the rounds makes alpha four times as exact.
     """
     reference = float(np.exp(np.log(sizes).mean()))
     logs = np.log(sizes / reference)
@@ -140,9 +157,10 @@ def _project(
     share = (ones * powers).sum(-1) / squares
     apart = powers - share[..., None] * ones
     # All sizes at one power leave nothing apart from the floor.
-    rise = np.maximum(0.0, (apart @ roots) / np.maximum((apart * apart).sum(-1), 1e-300))
-    floor = (ones @ roots) / squares - rise * share
-    alone = (powers @ roots) / (powers * powers).sum(-1)
+    rise: Array = (apart @ roots) / np.maximum((apart * apart).sum(-1), 1e-300)
+    rise = np.maximum(rise, 0.0)
+    floor: Array = (ones @ roots) / squares - rise * share
+    alone: Array = (powers @ roots) / (powers * powers).sum(-1)
     rise = np.where(floor < 0, alone, rise)
     floor = np.maximum(floor, 0.0)
     left = floor[..., None] * ones + rise[..., None] * powers - roots
@@ -178,15 +196,12 @@ class SizeFit:
         """alpha."""
         return exponent_estimate(float(self.curve.exponent[0]), self.replicates.exponent)
 
-    def band(self, sizes: Array) -> tuple[Array, Array, Array]:
-        """The curve at `sizes` [S], and the interval it lies in: three arrays [S]."""
-        drawn = self.replicates.loss(sizes)
-        ends = [interval(column) for column in drawn.T]
-        return (
-            self.curve.loss(sizes)[0],
-            np.array([low for low, _ in ends]),
-            np.array([high for _, high in ends]),
-        )
+    def band(self, sizes: Sequence[float]) -> list[tuple[float, float, float]]:
+        """The curve at each size, and the ends of the interval that it lies in."""
+        at = np.array(sizes)
+        ends = [interval(column) for column in np.transpose(self.replicates.loss(at))]
+        curve = self.curve.loss(at)[0]
+        return [(float(loss), *pair) for loss, pair in zip(curve, ends, strict=True)]
 
     def foretell(self, size: float, measured: float | None = None) -> Foretold:
         """The loss of a model of `size`; its interval has the scatter of single models in it."""
@@ -253,6 +268,8 @@ def _scatter(left: Array, errors: Array) -> float:
     if free < 1:
         return 0.0
     low, high = 0.0, float((left**2).sum() / free)
+    if (left**2).sum() <= free * 1e-30 or (errors.all() and (left**2 / errors**2).sum() <= free):
+        return 0.0
     for _ in range(100 if errors.any() else 0):
         middle = (low + high) / 2
         if (left**2 / np.maximum(errors**2 + middle, 1e-300)).sum() > free:
@@ -275,7 +292,7 @@ def _doubts(curve: Curves, replicates: Curves) -> tuple[Doubt, ...]:
     if _is_flat(replicates).mean() > (1 - LEVEL) / 2:
         found.append("unsure")
     if curve.exponent[0] <= LOWEST * 1.001:
-        found.append("straight")
+        found.append("slow")
     if curve.exponent[0] >= HIGHEST * 0.999:
         found.append("step")
     if curve.floor[0] <= 1e-9 * curve.rise[0]:
@@ -304,15 +321,19 @@ def leave_out(points: Points, replicates: int = REPLICATES) -> list[Foretold]:
     return found
 
 
-def text_deviations(nats: Array, tokens: Array, count: int = REPLICATES) -> Array | None:
+def text_deviations(
+    shares: Sequence[Sequence[tuple[float, int]]], count: int = REPLICATES
+) -> Array | None:
     """How losses would differ together on other text of the kind: shares of the loss, [R, n].
 
-    `nats` [n, K] are what each model lost on each of K parts of the text, of `tokens` [K]. The
+    `shares` are what each of n models lost on the same parts of a text: (nats, tokens) each. The
     parts are drawn anew, the same for all models (a paired bootstrap). None of a single part.
     """
+    nats = np.array([[one for one, _ in model] for model in shares])
+    tokens = np.array([count for _, count in shares[0]], dtype=np.float64)
     if len(tokens) < 2:
         return None
     random = np.random.default_rng(SEED + 2)
     drawn = random.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), size=count)
-    losses = drawn @ nats.T / (drawn @ tokens)[:, None]
+    losses = drawn @ np.transpose(nats) / (drawn @ tokens)[:, None]
     return losses / (nats.sum(1) / tokens.sum()) - 1
