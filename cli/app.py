@@ -136,7 +136,9 @@ COMMANDS = {
     "score": Listed(
         "Print how likely each line of text is to a model, or rank choices for a prompt.", _score
     ),
-    "scaling": Listed("Fit the law by which loss falls with size to a family of models.", _scaling),
+    "scaling": Listed(
+        "Fit the law of size to a family of models: L = E + A / N^alpha, with intervals.", _scaling
+    ),
     "train-tokenizer": Listed(
         "Train a tokenizer from text.",
         _train_tokenizer,

@@ -37,7 +37,7 @@ def scaling(
     model: ModelSettings,
     talk: TalkOptions,
 ) -> int:
-    """Fit the law of size to a family of models: L = E + A / N^alpha, with honest intervals.
+    """Fit the law of size to a family of models: L = E + A / N^alpha, with intervals.
 
     Each model's loss on the text is measured, the law is fitted and drawn, and each size is left
     out once to see how well the others foretell it. Takes 4 sizes or more.
