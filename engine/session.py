@@ -16,9 +16,11 @@ from ..tokenizer.files import replacing
 from ..tokenizer.formats.found import has_tokenizer
 from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
+from .ablation import without
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
 from .kept import Keeper
+from .knockout import Part
 from .loop import CHUNK, Loop
 from .machine import peak_memory
 from .matrix import Placement
@@ -234,6 +236,14 @@ class Session:
         apart = device.type == "cpu" and dtype != torch.float32
         price = Price.apart(self.spec, dtype.itemsize, step) if apart else Price()
         self.guessing = Guessing(tuple(ways), price, apart) if ways else None
+
+    def ablate(self, parts: Iterable[Part], unseen: Sequence[range] = ()) -> None:
+        """From now on lack some parts, and see nothing of some places of a prompt: see `without`.
+
+        What a prompt cache keeps is another model's.
+        """
+        self._decoder = without(self._decoder, parts, unseen)
+        self._runner = find_runner(self._decoder, compiled=False)
 
     def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for.

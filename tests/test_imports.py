@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # Inside engine a module imports from its own row or from the rows above it, never from below.
 LAYERS = (
     ("spec", "request", "fit", "step", "stop", "device"),
-    ("matrix",),
+    ("matrix", "knockout"),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
-    ("parallel", "runner", "scheduler", "kept"),
+    ("parallel", "runner", "scheduler", "kept", "ablation"),
     ("weights", "speculate"),
     ("loop", "prompt_cache"),
     ("voice", "waves"),
@@ -47,7 +47,7 @@ ENGINE_FILES_THAT_SEE_TEXT = (
     "engine.examine",
 )
 WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec", "engine.fit")
-WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars", "engine.scaling")
+WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars", "engine.knockout", "engine.scaling")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 LONGEST_FILE = 400
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ..step import Segment, Step
@@ -23,6 +24,14 @@ class KeyValue(NamedTuple):
     positions: Tensor | None = None
     ring: int = 0
     packing: Packing | None = None
+
+
+def held_positions(kv: KeyValue, last: Tensor) -> Tensor:
+    """Which position each slot holds [R, S], in rows whose last ones are `last` [R, 1]."""
+    if kv.positions is not None:
+        return kv.positions
+    slots = torch.arange(kv.k.shape[2], device=kv.k.device)
+    return last - (last - slots) % kv.ring
 
 
 class KVCache(Protocol):

@@ -136,7 +136,7 @@ def _attend_at_once(q: Tensor, kv: KeyValue, span: Span, scale: float) -> Tensor
     if span.end - span.begin < k.shape[2]:
         k, v = _numbers(kv, span, True, q.dtype)
     if mask is not None and not q.is_cpu:
-        mask = mask.to(q.dtype)
+        mask = mask.clamp(min=torch.finfo(q.dtype).min).to(q.dtype)  # never -inf
     if width == 1:
         # The H / G heads that share a key-value head become queries of that head, so that each
         # key is read from memory once: decoding is bound by that.

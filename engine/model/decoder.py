@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ..cache.layout import KVCache
+from ..cache.veiled import Veiled
 from ..spec import ModelSpec
 from ..step import Step
 from .block import Block
@@ -18,12 +19,16 @@ from .source import Scope, Source
 
 
 class Decoder:
-    """A decoder-only Transformer built from its spec; the only one, for every family."""
+    """A decoder-only Transformer built from its spec; the only one, for every family.
+
+    Nobody sees what stands at the positions `unseen`: none, unless they were knocked out.
+    """
 
     def __init__(self, spec: ModelSpec, source: Source) -> None:
         self.spec = spec
         hidden, width = spec.hidden, spec.embed_width or spec.hidden
         self.dtype = source.dtype
+        self.unseen: tuple[range, ...] = ()
         # Rows are looked up as they are stored and converted then.
         self.embed = source.take("embed.weight", spec.vocab, width, exact=True)
         # Whole numbers are codes, and each row has a scale.
@@ -83,7 +88,7 @@ class Decoder:
         if self.positions is not None:
             x = x + F.embedding(step.positions + self.spec.position_offset, self.positions)
         turns = {rope: rotary.turn(step, x.dtype) for rope, rotary in self.rotaries.items()}
-        return x, Pass(step, cache, turns)
+        return x, Pass(step, Veiled(cache, self.unseen) if self.unseen else cache, turns)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the head answers to hidden states, [O, M] -> float32 [O, V]."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..cache.layout import KeyValue
+from ..cache.layout import KeyValue, held_positions
 from ..spec import AlibiSpec, AttentionSpec, Mixer
 from ..step import Segment
 
@@ -49,17 +49,13 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight
     One rule serves padding, rings and rewound rows: a key is seen if its slot holds anything, it
     isn't later than the query, and it is less than `window` positions back.
     """
-    held, device = kv.k.shape[2], kv.k.device
+    held = kv.k.shape[2]
     if kv.positions is None and min(segment.lengths) == max(segment.lengths):
         spans = tuple(_spans(spec, segment, kv.ring, queries))
-        several = device.type == "cpu" and segment.width > 1 and segment.width * held > FEW
+        several = kv.k.is_cpu and segment.width > 1 and segment.width * held > FEW
         if len(spans) == 1 or several:
             return spans
-    keys = kv.positions
-    if keys is None:
-        slots, last = torch.arange(held, device=device), queries[:, -1:]
-        keys = last - (last - slots) % kv.ring
-    return (Span(0, held, mask_of(spec, queries, keys)),)
+    return (Span(0, held, mask_of(spec, queries, held_positions(kv, queries[:, -1:]))),)
 
 
 def _spans(spec: Mixer, segment: Segment, ring: int, queries: Tensor) -> Iterator[Span]:

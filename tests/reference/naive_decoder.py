@@ -7,7 +7,7 @@ agree by being right. Vectors are numpy arrays; `weights` maps the engine's own 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,13 @@ Vector = NDArray[np.float64]
 
 
 class NaiveDecoder:
-    """Logits of a whole text at once, [T, V]."""
+    """Logits of a whole text at once, [T, V]. Nobody sees the positions `unseen`."""
 
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, Vector]) -> None:
+    def __init__(
+        self, spec: ModelSpec, weights: Mapping[str, Vector], unseen: Collection[int] = ()
+    ) -> None:
         self.spec = spec
+        self.unseen = unseen
         self.weights = {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()}
 
     def logits(self, ids: Sequence[int], extents: Sequence[int] | None = None) -> Vector:
@@ -150,7 +153,7 @@ class NaiveDecoder:
             parts: list[Vector] = []
             for head in range(spec.heads):
                 group = head // (spec.heads // spec.kv_heads)
-                seen = in_sight(position, spec.window)
+                seen = self.in_sight(position, spec.window)
                 scores = [
                     score(queries[position][head], keys[p][group], position - p, head, spec)
                     for p in seen
@@ -161,6 +164,12 @@ class NaiveDecoder:
                 parts.append(mixture(shares, [values[p][group] for p in seen]))
             out.append(self.linear(np.concatenate(parts), f"{name}.out", spec.out_bias))
         return out
+
+    def in_sight(self, position: int, window: int | None) -> list[int]:
+        """The positions that a query sees: up to its own, and no more than `window` of them."""
+        first = 0 if window is None else max(0, position + 1 - window)
+        seen = [one for one in range(first, position + 1) if one not in self.unseen]
+        return seen or [position]  # whom nobody sees may see itself
 
     def latent_attention(
         self, xs: list[Vector], spec: LatentSpec, name: str, reach: list[int]
@@ -190,7 +199,7 @@ class NaiveDecoder:
         for position in range(len(xs)):
             parts: list[Vector] = []
             for head in range(spec.heads):
-                seen = in_sight(position, spec.window)
+                seen = self.in_sight(position, spec.window)
                 scores = [float(queries[position][head] @ keys[p][head]) * scale for p in seen]
                 parts.append(mixture(softmax(scores), [values[p][head] for p in seen]))
             out.append(self.linear(np.concatenate(parts), f"{name}.out", spec.bias))
@@ -260,11 +269,6 @@ class NaiveDecoder:
         if spec.weight:
             y = y * (self.weights[f"{name}.weight"][pick] + spec.offset)
         return y + self.weights[f"{name}.bias"][pick] if spec.bias else y
-
-
-def in_sight(position: int, window: int | None) -> range:
-    """The positions that a query sees: up to its own, and no more than `window` of them."""
-    return range(0 if window is None else max(0, position + 1 - window), position + 1)
 
 
 def softmax(scores: Sequence[float] | Vector) -> Vector:
