@@ -93,11 +93,13 @@ def attention_of(model_type: str) -> str:
     return "sdpa" if model_type == "falcon" else "eager"
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+def load(folder: Path, dtype: torch.dtype = torch.float32, attention: str | None = None) -> Any:
     """The checkpoint as transformers loads it. Ropes remember the longest text, so load afresh."""
-    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    if attention is None:
+        model_type = json.loads((folder / "config.json").read_text())["model_type"]
+        attention = attention_of(model_type)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention_of(model_type)
+        folder, dtype=dtype, attn_implementation=attention
     )
     return model.eval()
 
