@@ -18,7 +18,10 @@ from .gathering import Chunk
 
 @dataclass(frozen=True)
 class Reading:
-    """The residual stream before each layer and after the last one, [T, M] each."""
+    """The residual stream before each layer and after the last one, [T, M] each.
+
+    Without the positions before the first that was to be kept.
+    """
 
     states: list[Tensor]
     chunks: list[Chunk]
@@ -29,13 +32,13 @@ class Reading:
         return self.chunks[-1].shared
 
 
-def read(decoder: Decoder, ids: Sequence[int]) -> Reading:
-    """Prefill `ids`."""
+def read(decoder: Decoder, ids: Sequence[int], first: int = 0) -> Reading:
+    """Prefill `ids`, and keep the stream from the position `first` on."""
     length, hidden = len(ids), decoder.spec.hidden
     # As much slack as text: even a layer with a window keeps every key.
     cache = StaticCache(decoder.spec, 1, length, length, decoder.dtype, decoder.device)
     states = [
-        torch.empty(length, hidden, dtype=decoder.dtype, device=decoder.device)
+        torch.empty(length - first, hidden, dtype=decoder.dtype, device=decoder.device)
         for _ in range(len(decoder.blocks) + 1)
     ]
     chunks: list[Chunk] = []
@@ -44,9 +47,10 @@ def read(decoder: Decoder, ids: Sequence[int]) -> Reading:
         cache.reserve(0, end)
         step = Step.of([Piece(0, begin, ids[begin:end], length)], decoder.device)
         x, shared = decoder.begin(step, cache)
-        states[0][begin:end] = x
+        kept, new = slice(max(begin - first, 0), max(end - first, 0)), max(first - begin, 0)
+        states[0][kept] = x[new:]
         for block, state in zip(decoder.blocks, states[1:], strict=True):
             x = block(x, shared)
-            state[begin:end] = x
+            state[kept] = x[new:]
         chunks.append(Chunk(begin, end, shared))
     return Reading(states, chunks)
