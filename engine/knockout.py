@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 from .. import UsageError
@@ -62,6 +63,16 @@ def find_parts(kind: PartKind, picks: Sequence[Pick], spec: ModelSpec) -> list[P
     return [Part(kind, layer) for layer in layers]
 
 
+def digest(parts: Iterable[Part], unseen: Iterable[range], before: str = "") -> str:
+    """What tells a model that lacks something from one that lacks anything else.
+
+    `before` is the digest of what was gone already, and stays what it is where nothing more is.
+    """
+    places = {str(place) for stretch in unseen for place in stretch}
+    named = " ".join(sorted({str(part) for part in parts} | places))
+    return blake2b(f"{before} {named}".encode(), digest_size=16).hexdigest() if named else before
+
+
 def every(kind: PartKind, spec: ModelSpec) -> list[Part]:
     """All parts of a kind, but for neurons those outside mixtures."""
     return find_parts(kind, ("*",) if kind in ("layer", "attention", "mlp") else ("*", "*"), spec)
@@ -106,7 +117,7 @@ def _picked(pick: Pick, count: int, what: str, whose: str) -> range:
         raise UsageError(f"`shared` is an expert, not a {what}")
     if pick.stop > count:
         missing = max(count, pick.start)
-        raise UsageError(f"{what} {missing}: {whose} has {count}, numbered 0 to {count - 1}")
+        raise UsageError(f"no {what} {missing}: {whose} has {count}, numbered 0 to {count - 1}")
     return pick
 
 

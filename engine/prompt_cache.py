@@ -54,11 +54,12 @@ Write = Callable[[Path], AbstractContextManager[IO[bytes]]]
 class Key:
     """All that decides what a prompt's keys and values are, besides its ids.
 
-    `model` and `adapters` are digests.
+    `model`, `adapters` and `ablated` are digests.
     """
 
     model: str
     adapters: str
+    ablated: str
     dtype: str
     kv_dtype: str
     quant: str
@@ -226,11 +227,13 @@ def _refusal(found: dict[str, str], model: str, key: Key) -> str | None:
             return f"another `{model}`: its weights or its config.json were others"
         return f"another model, `{other}`, not of `{model}`"
     for name, own in asdict(key).items():
-        theirs = found.get(name)
+        theirs = found.get(name, "")
         if theirs == own:
             continue
         if name == "adapters":
             return f"`{model}` with other LoRA adapters"
+        if name == "ablated":
+            return f"`{model}` with {'something else' if theirs else 'nothing'} ablated"
         words = {"kv_dtype": "with keys and values in", "quant": "with --quant", "device": "on"}
         what = words.get(name, "in")
         if name == "lmtool":

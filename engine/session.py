@@ -20,7 +20,7 @@ from .ablation import without
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
 from .kept import Keeper
-from .knockout import Part
+from .knockout import Part, digest
 from .loop import CHUNK, Loop
 from .machine import peak_memory
 from .matrix import Placement
@@ -28,7 +28,7 @@ from .model.decoder import Decoder
 from .prompt_cache import Key, PromptCache
 from .quant.kinds import Quant
 from .request import Outcome, PromptToken, Request, Timings, Token
-from .runner import Runner, check_compiler, find_runner
+from .runner import Compiled, Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
 from .voice import Voice
@@ -95,7 +95,8 @@ class Session:
     was `made_for`, the `eos` ids of all sources joined, the `defaults` of generation_config.json,
     its `card` and its `spec`. `guessing` is how it guesses ahead, None if it doesn't; see
     `speculate`. `adapters` is a digest of the adapters that were added to its weights, empty
-    without any: what was computed with others isn't the same model's.
+    without any, and `ablated` one of what it lacks: what was computed with others isn't the same
+    model's.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Session:
         self.card = card
         self.spec = checkpoint.spec
         self.adapters = ""
+        self.ablated = ""
         self._checkpoint = checkpoint
         self._decoder = decoder
         self._runner: Runner = decoder
@@ -242,8 +244,10 @@ class Session:
 
         What a prompt cache keeps is another model's.
         """
+        parts = tuple(parts)
         self._decoder = without(self._decoder, parts, unseen)
-        self._runner = find_runner(self._decoder, compiled=False)
+        self._runner = find_runner(self._decoder, compiled=isinstance(self._runner, Compiled))
+        self.ablated = digest(parts, unseen, self.ablated)
 
     def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for.
@@ -258,6 +262,7 @@ class Session:
         return Key(
             model=fingerprint(self._checkpoint),
             adapters=self.adapters,
+            ablated=self.ablated,
             dtype=self.card.dtype,
             kv_dtype=str(self._kv_dtype or self._decoder.dtype).removeprefix("torch."),
             quant=self.card.quant or "none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import safe_open
 
 from lmtool import LmtoolError, ModelError
 from lmtool.engine.kept import last_border, next_border
+from lmtool.engine.knockout import Part
 from lmtool.engine.prompt_cache import PromptCache
 from lmtool.engine.request import Request, Sampling, Timings, Token
 from lmtool.engine.session import Session
@@ -100,6 +102,29 @@ def test_it_says_what_a_run_without_a_file_says(
     for _ in range(2):
         kept, _, _ = run(model, tmp_path / "cache", IDS[:100], max_new=30)
         assert [token.id for token in kept] == [token.id for token in plain]
+
+
+def test_a_model_that_lacks_something_has_its_own_file(
+    session: Callable[[str], Session], tmp_path: Path
+) -> None:
+    whole = session("llama")
+    lacking, other, same = copy(whole), copy(whole), copy(whole)
+    lacking.ablate([Part("head", 1, 2), Part("mlp", 0)], [range(3, 5)])
+    other.ablate([Part("head", 1, 2), Part("mlp", 0)], [range(3, 6)])
+    same.ablate([Part("mlp", 0), Part("head", 1, 2)], [range(4, 5), range(3, 4)])
+    texts: dict[str, list[Token]] = {}
+    for name, model in (("whole", whole), ("lacking", lacking), ("other", other)):
+        texts[name], _, _ = run(model, tmp_path / name, IDS[:100])
+    assert len(set(map(str, texts.values()))) == 3
+    for model, file, words in (
+        (lacking, "whole", "of `llama` with nothing ablated"),
+        (whole, "lacking", "of `llama` with something else ablated"),
+        (other, "lacking", "of `llama` with something else ablated"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            model.prompt_cache(tmp_path / file)
+    again, timings, _ = run(same, tmp_path / "lacking", IDS[:100])
+    assert (again, timings.reused_tokens) == (texts["lacking"], 100)
 
 
 def test_a_file_takes_what_the_prompt_takes(

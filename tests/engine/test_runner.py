@@ -12,6 +12,7 @@ from torch import Tensor
 from lmtool import UsageError
 from lmtool.engine import runner as runners
 from lmtool.engine.cache.static import StaticCache
+from lmtool.engine.knockout import Part
 from lmtool.engine.matrix import Placement
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.runner import Compiled, Replayed, Runner, check_compiler
@@ -78,6 +79,15 @@ def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = logits_of(compiled, loaded, ids, 20)
     assert torch.equal(again, got)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+
+
+@needs_compiler
+def test_a_compiled_model_that_lacks_something_is_compiled_too(tmp_path: Path) -> None:
+    session = Session.load(Case("plain", "Llama").save(tmp_path / "plain"), compiled=True)
+    whole = session.runner
+    session.ablate([Part("mlp", 1)])
+    assert isinstance(session.runner, Compiled)
+    assert session.runner is not whole
 
 
 def test_what_cannot_be_compiled_is_refused(
