@@ -1,7 +1,8 @@
 """Muon for the hidden matrices, Adam for the rest, over float32 master weights.
 
-The model computes in bf16; the optimizer keeps its own float32 copy of every weight, steps that,
-and writes the rounded result back. Without it most steps would be lost in bf16's 8 bits.
+The model computes in bf16 where that is fast; the optimizer keeps its own float32 copy of every
+weight, steps that, and writes the rounded result back. Without it most steps would be lost in
+bf16's 8 bits.
 
 Sources: Jordan et al. 2024 (Muon), Liu et al. 2025 ("Muon is scalable": weight decay),
 Amsel et al. 2025 (Polar Express: the coefficients), Kingma and Ba 2015 (Adam).
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from precision import working_type
 
 HIDDEN = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -32,7 +35,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
     All singular values move towards one: an odd polynomial of the matrix, applied five times.
     """
-    x = matrices.bfloat16()
+    x = matrices.to(working_type(matrices.device.type))
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
     for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT

@@ -14,6 +14,7 @@ from torch import Tensor
 from mixture import Mixture
 from model import Decoder, ModelConfig
 from optimizer import Optimizer
+from precision import working_type
 from schedule import final_mix, phase_at, rate_at
 from workers import LocalGradients, WorkerGradients
 
@@ -43,7 +44,7 @@ class Trainer:
         self.model = Decoder(config).to(self.device)
         self.optimizer = Optimizer(self.model)  # copies the weights while they are float32
         for weight in self.model.parameters():
-            weight.data = weight.data.bfloat16()
+            weight.data = weight.data.to(working_type(self.device.type))
         self.mixture = Mixture(work / "corpus", seed)
         self.progress = Progress()
         if self.state_file.exists():

@@ -14,6 +14,7 @@ from torch import Tensor
 from export import export
 from model import Decoder
 from optimizer import Optimizer
+from precision import working_type
 from schedule import rate_at
 from sizes import LENGTH, SIZES
 from train import clip, load_state
@@ -55,7 +56,7 @@ class Run:
         # al. 2022, "Tensor Programs V"); Muon's steps on the matrices need no such care.
         self.optimizer = Optimizer(self.model, head_rate=HEAD_RATE / config.hidden)
         for weight in self.model.parameters():
-            weight.data = weight.data.bfloat16()
+            weight.data = weight.data.to(working_type(self.device.type))
         self.step = 0
         if self.state_file.exists():
             state = load_state(self.state_file)
