@@ -63,6 +63,12 @@ def _score() -> ModuleType:
     return score
 
 
+def _explain() -> ModuleType:
+    from .commands import explain
+
+    return explain
+
+
 def _scaling() -> ModuleType:
     from .commands import scaling
 
@@ -135,6 +141,9 @@ COMMANDS = {
     ),
     "score": Listed(
         "Print how likely each line of text is to a model, or rank choices for a prompt.", _score
+    ),
+    "explain": Listed(
+        "Show why the next word is that one: what each layer gathered and recalled.", _explain
     ),
     "scaling": Listed(
         "Fit the law of size to a family of models: L = E + A / N^alpha, with intervals.", _scaling

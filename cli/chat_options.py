@@ -88,7 +88,7 @@ class TemplateOptions:
 
 
 @dataclass(frozen=True)
-class ChatOptions(TemplateOptions):
+class ChatPromptOptions(TemplateOptions):
     """Whether the prompt is what a user says, and how the answer begins."""
 
     chat: Setting[bool] = setting(
@@ -106,14 +106,6 @@ class ChatOptions(TemplateOptions):
             show_default=False,
         ),
     ] = None
-    show_prompt: Annotated[
-        bool,
-        typer.Option(
-            "--show-prompt",
-            help="Print the prompt as the model would get it, and its tokens; generate nothing.",
-            show_default=False,
-        ),
-    ] = False
 
     @property
     def on(self) -> bool:
@@ -153,6 +145,20 @@ class ChatOptions(TemplateOptions):
             bos=prompt.bos.value,
             special=prompt.special.value,
         )
+
+
+@dataclass(frozen=True)
+class ChatOptions(ChatPromptOptions):
+    """How the prompt becomes a talk, or that it is only shown."""
+
+    show_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--show-prompt",
+            help="Print the prompt as the model would get it, and its tokens; generate nothing.",
+            show_default=False,
+        ),
+    ] = False
 
 
 def _value(raw: str) -> Any:

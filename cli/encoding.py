@@ -1,4 +1,7 @@
-"""The prompt's text as token ids: as it stands, or in the chat template. Imports no torch."""
+"""The prompt's text as token ids: as it stands, or in the chat template; cut where it must be.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import InputError, ModelError
-from .chat_options import ChatOptions
+from .answers import Prompt
+from .chat_options import ChatPromptOptions
+from .generation_talk import tell_left_out
 from .option_groups import PromptOptions
-from .prompt import parse_ids
+from .prompt import PendingPrompt, parse_ids
+from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from ..engine.session import Session
     from ..tokenizer.tokenizer import Place, Tokenizer
 
 
@@ -29,7 +36,11 @@ class Encoded:
 
 
 def encode_prompt(
-    text: str, tokenizer: Tokenizer | None, path: str, prompt: PromptOptions, chat: ChatOptions
+    text: str,
+    tokenizer: Tokenizer | None,
+    path: str,
+    prompt: PromptOptions,
+    chat: ChatPromptOptions,
 ) -> Encoded:
     """What the options make of `text`, which the checkpoint at `path` is to go on with.
 
@@ -52,8 +63,39 @@ def encode_prompt(
     return Encoded(text, tuple(ids), tokenizer.specials_in(text) if special == "parse" else ())
 
 
+def fitted_prompt(
+    session: Session,
+    pending: PendingPrompt,
+    prompt: PromptOptions,
+    chat: ChatPromptOptions,
+    most: int | None,
+    terminal: Terminal,
+) -> Prompt:
+    """The prompt as the model gets it: encoded, and cut where it overflows and may be cut.
+
+    There has to be room for up to `most` tokens behind it: see `Session.fit`. What ends a turn of
+    the chat template ends the session's texts from now on. Raises as `encode_prompt`.
+    """
+    tokenizer = session.tokenizer
+    encoded = encode_prompt(pending.text(terminal), tokenizer, session.card.path, prompt, chat)
+    session.eos |= encoded.ends
+    as_it_stands = not chat.on and prompt.token_ids is None
+    if as_it_stands and tokenizer and tokenizer.chat_templates and not encoded.specials:
+        terminal.note(
+            f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
+            "--chat puts it into the chat template"
+        )
+    text, ids = encoded.text, encoded.ids
+    fit = session.fit(ids, most, prompt.overflow.value)
+    if fit.dropped:
+        tell_left_out(terminal, fit, session.context)
+        ids = fit.of(ids)
+        text = tokenizer.decode(ids, skip_special=not encoded.specials) if tokenizer else None
+    return Prompt(text, ids, fit)
+
+
 def _in_template(
-    text: str, tokenizer: Tokenizer, prompt: PromptOptions, chat: ChatOptions
+    text: str, tokenizer: Tokenizer, prompt: PromptOptions, chat: ChatPromptOptions
 ) -> Encoded:
     template = chat.open_template(tokenizer)
     try:

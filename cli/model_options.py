@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from . import loras
@@ -91,6 +91,14 @@ class ModelSettings(WhichModel):
         default=False,
         help="Decode by compiled code: faster, after tens of seconds of compiling.",
     )
+
+
+@dataclass(frozen=True)
+class ReadingModel(ModelSettings):
+    """Which model, for a command that reads texts and writes none: it has no use for some."""
+
+    kv_dtype: Setting[str] = field(default=Setting("auto"), init=False)
+    compile: Setting[bool] = field(default=Setting(False), init=False)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -11,17 +11,22 @@ from dataclasses import dataclass
 class Table:
     """Rows of cells under headings; the first `left` columns begin at the left, others end right.
 
-    A row that is too short has nothing in its last columns.
+    `left` can also name the places of those columns, where they aren't the first. A row that is
+    too short has nothing in its last columns.
     """
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    left: int = 1
+    left: int | Collection[int] = 1
     notes: Sequence[str] = ()
     """Lines below the table."""
     under: bool = False
     """Whether headings stand below the title, which would make the first column too wide."""
+
+    def begins_left(self, place: int) -> bool:
+        """Whether the cells of a column begin at its left."""
+        return place < self.left if isinstance(self.left, int) else place in self.left
 
 
 def as_text(table: Table, bold: bool = False) -> str:
@@ -34,7 +39,8 @@ def as_text(table: Table, bold: bool = False) -> str:
     ]
     drawn = [
         "  ".join(
-            _padded(cell, widths[place], place < table.left) for place, cell in enumerate(line)
+            _padded(cell, widths[place], table.begins_left(place))
+            for place, cell in enumerate(line)
         ).rstrip()
         for line in lines
     ]
@@ -47,7 +53,7 @@ def as_text(table: Table, bold: bool = False) -> str:
 
 def as_markdown(table: Table) -> str:
     """The table as GitHub's Markdown has it, under its title."""
-    rules = ["---" if place < table.left else "---:" for place in range(len(table.heads))]
+    rules = ["---" if table.begins_left(place) else "---:" for place in range(len(table.heads))]
     full = [[*row, *[""] * (len(table.heads) - len(row))] for row in table.rows]
     lines = [_markdown_row(row) for row in (table.heads, rules, *full)]
     notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []

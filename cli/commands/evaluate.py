@@ -12,7 +12,7 @@ from ..answers import as_json
 from ..evaluate_options import Operands, WindowSettings, models_to_run
 from ..evaluate_report import as_table
 from ..evaluating import Result, evaluate_texts, rereadable, warn_of_tokenizers
-from ..model_options import ModelSettings
+from ..model_options import ReadingModel
 from ..opening import open_session
 from ..option_groups import TalkOptions
 from ..options import open_terminal
@@ -51,7 +51,7 @@ def evaluate(
     texts: Operands,
     windows: WindowSettings,
     report: EvaluateReport,
-    model: ModelSettings,
+    model: ReadingModel,
     talk: TalkOptions,
 ) -> int:
     """Measure how well models foretell texts: loss, perplexity, bits per byte.

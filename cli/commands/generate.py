@@ -11,12 +11,11 @@ from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
 from ..confidence import colours, tell_legend
 from ..constraint_options import ConstraintSettings
-from ..encoding import encode_prompt
+from ..encoding import fitted_prompt
 from ..exits import Exit
 from ..generation_config import not_heeded
 from ..generation_talk import (
     tell_cut,
-    tell_left_out,
     tell_logprobs,
     tell_outcome,
     tell_settings,
@@ -33,7 +32,7 @@ from ..option_groups import (
     TalkOptions,
 )
 from ..options import open_terminal
-from ..prompt import PendingPrompt, argument_text, open_prompt
+from ..prompt import argument_text, open_prompt
 from ..prompt_cache_options import PromptCacheSettings, tell_prompt_cache
 from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
@@ -117,7 +116,8 @@ def generate(
             return Exit.DONE
         session = open_session(model, terminal)
         open_draft(session, model, guess, terminal)
-        asked = _encode(session, job, pending, terminal)
+        most = None if stops.max_tokens.value < 0 else stops.max_tokens.value
+        asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)
         request = _request(session, job, chosen, stop_texts, asked.ids)
@@ -203,29 +203,6 @@ def _with_json(output: OutputOptions) -> OutputOptions:
     if chosen.source == "command line" and chosen.value != "json":
         raise UsageError(f"`--json` contradicts `--format {chosen.value}`")
     return replace(output, format=Setting("json", "command line"))
-
-
-def _encode(session: Session, job: Job, pending: PendingPrompt, terminal: Terminal) -> Prompt:
-    """The prompt as the model gets it: encoded, and cut where it overflows and may be cut."""
-    tokenizer = session.tokenizer
-    encoded = encode_prompt(
-        pending.text(terminal), tokenizer, session.card.path, job.prompt, job.chat
-    )
-    session.eos |= encoded.ends
-    as_it_stands = not job.chat.on and job.prompt.token_ids is None
-    if as_it_stands and tokenizer and tokenizer.chat_templates and not encoded.specials:
-        terminal.note(
-            f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
-            "--chat puts it into the chat template"
-        )
-    text, ids = encoded.text, encoded.ids
-    most = None if job.stops.max_tokens.value < 0 else job.stops.max_tokens.value
-    fit = session.fit(ids, most, job.prompt.overflow.value)
-    if fit.dropped:
-        tell_left_out(terminal, fit, session.context)
-        ids = fit.of(ids)
-        text = tokenizer.decode(ids, skip_special=not encoded.specials) if tokenizer else None
-    return Prompt(text, ids, fit)
 
 
 def _no_text(token: int) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from ... import UsageError
 from ..answers import as_json
 from ..evaluate_options import Operands, WindowSettings
-from ..model_options import ModelSettings
+from ..model_options import ReadingModel
 from ..option_groups import TalkOptions
 from ..options import open_terminal
 from ..scaling_fitting import study_of_csv, study_of_models
@@ -34,7 +34,7 @@ def scaling(
     law: LawSettings,
     windows: WindowSettings,
     report: ScalingReport,
-    model: ModelSettings,
+    model: ReadingModel,
     talk: TalkOptions,
 ) -> int:
     """Fit the law of size to a family of models: L = E + A / N^alpha, with intervals.
@@ -82,7 +82,7 @@ def _write(
             points.write(line)
 
 
-def _refuse_models(texts: Operands, model: ModelSettings) -> None:
+def _refuse_models(texts: Operands, model: ReadingModel) -> None:
     named = [*(texts.operands or ()), *map(str, texts.file or ())]
     if model.model.source == "command line":
         named.append(model.model.value)

@@ -15,7 +15,7 @@ from ... import InputError, UsageError
 from ..answers import as_json
 from ..evaluate_options import Bos, Special
 from ..evaluating import tokenizer_of
-from ..model_options import ModelSettings
+from ..model_options import ReadingModel
 from ..opening import open_session
 from ..option_groups import TalkOptions
 from ..options import open_terminal
@@ -82,7 +82,7 @@ class ScoreOptions:
 
 
 @unfold
-def score(options: ScoreOptions, model: ModelSettings, talk: TalkOptions) -> int:
+def score(options: ScoreOptions, model: ReadingModel, talk: TalkOptions) -> int:
     """Print how likely each line of text is to a model, or rank choices for a prompt.
 
     Every line is foretold by itself, or behind the prompt: the more tokens, the less likely.

@@ -1,0 +1,108 @@
+"""`lmtool explain`: why the next word is that one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..answers import Prompt, as_json
+from ..chat_options import ChatPromptOptions
+from ..encoding import fitted_prompt
+from ..explain_json import Explained, as_object
+from ..explain_options import Told, WhichPrediction
+from ..model_options import ReadingModel
+from ..opening import open_session
+from ..option_groups import PromptOptions, TalkOptions
+from ..options import open_terminal
+from ..prompt import open_prompt
+from ..prompt_words import Spelling
+from ..sink import open_sink
+from ..terminal import Terminal
+from ..unfold import unfold
+
+if TYPE_CHECKING:
+    from ...engine.session import Session
+
+ROUNDING = 1e-3
+"""What the parts of a logit may fail to add up to before that is worth a word."""
+
+EPILOG = """Examples:
+
+lmtool explain "The fox jumped over the"
+
+lmtool explain "The king and the" --answer " queen"
+
+lmtool explain -f story.txt --at -1 --json
+
+The guide docs/explaining.md says what each figure is, and how it is reckoned."""
+
+
+@unfold
+def explain(
+    prompt: PromptOptions,
+    which: WhichPrediction,
+    chat: ChatPromptOptions,
+    model: ReadingModel,
+    told: Told,
+    talk: TalkOptions,
+) -> int:
+    """Show why the next word is that one: what each layer gathered and recalled.
+
+    What the model would answer at each layer, and what attention and the MLP there add to it; the
+    words of the prompt that it was gathered from; the neurons that recalled it.
+    """
+    terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
+    which.check()
+    chat.check(prompt)
+    with open_sink(told.output, terminal) as sink:
+        pending = open_prompt(prompt, terminal)
+        session = open_session(model, terminal)
+        # Explaining what comes next takes no room for it; writing on does.
+        most = 0 if which.tokens is None else which.tokens
+        asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
+        found = _explained(session, asked, which, told)
+        _doubt(found, terminal)
+        if told.json:
+            sink.write(as_json(as_object(found)) + "\n")
+        else:
+            from ..explain_report import as_report
+
+            stdout = terminal.stdout if told.output is None else None
+            sink.write(as_report(found, stdout is not None and terminal.paints(stdout)))
+    return 0
+
+
+def _explained(session: Session, asked: Prompt, which: WhichPrediction, told: Told) -> Explained:
+    """The predictions that were asked about, each taken apart."""
+    from ...engine.lens.explain import explain as explain_predictions
+
+    ids = asked.ids
+    answers: list[int | None]
+    if which.tokens is None:
+        positions, answers = [which.position(len(ids))], [which.answer_id(session)]
+    else:
+        written = _written(session, ids, which.tokens)
+        positions = [len(ids) + place for place in range(len(written))]
+        answers = list[int | None](written)
+        ids = (*ids, *written)
+    explanations = explain_predictions(
+        session.decoder, ids, positions, answers, top=told.top, neurons=told.neurons
+    )
+    return Explained(asked, ids, explanations, session.card, Spelling(session.tokenizer))
+
+
+def _written(session: Session, ids: tuple[int, ...], count: int) -> list[int]:
+    """What the model goes on with, the likeliest token each."""
+    from ...engine.request import Request, Stop
+
+    request = Request(ids=ids, max_new=count, stop=Stop(eos=session.eos))
+    return [token.id for token in session.generate(request)]
+
+
+def _doubt(found: Explained, terminal: Terminal) -> None:
+    """Say where the parts don't add up to the logit, as they do but for rounding."""
+    worst = max((abs(one.parts.rounding) for one in found.explanations), default=0.0)
+    if worst > ROUNDING:
+        terminal.warn(
+            f"the parts add up to the logit only to {worst:.2g}: so much is rounded in "
+            f"{found.card.dtype}; --dtype float32 rounds less"
+        )
