@@ -171,7 +171,7 @@ class _Report:
         return as_text(Table(title, heads, rows, (0, 3, 4), notes, under=True), self.colour)[:-1]
 
     def raised(self, ids: Sequence[int]) -> str:
-        return fitted(" ".join(map(self.shown, ids)), 44)
+        return fitted(" ".join(map(self.shown, ids)), 38)
 
 
 def bar(value: float, largest: float) -> str:
