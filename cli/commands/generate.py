@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ... import UsageError
+from ..ablation_options import AblationSettings
 from ..answering import Answering
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
@@ -75,6 +76,7 @@ class Job:
     constraints: ConstraintSettings
     chat: ChatOptions
     cache: PromptCacheSettings
+    ablation: AblationSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -96,6 +98,7 @@ def generate(
     output: OutputOptions,
     guess: GuessSettings,
     cache: PromptCacheSettings,
+    ablation: AblationSettings,
     talk: TalkOptions,
 ) -> int:
     """Continue a prompt with a language model.
@@ -104,9 +107,10 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache, ablation)
     chat.check(prompt)
     cache.check(output.output)
+    ablation.check(prompt)
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
@@ -118,6 +122,7 @@ def generate(
         open_draft(session, model, guess, terminal)
         most = None if stops.max_tokens.value < 0 else stops.max_tokens.value
         asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
+        ablation.apply(session, asked.ids, prompt, terminal)
         chosen = sampling.completed(session.defaults)
         _warn(session, sampling, chosen, terminal)
         request = _request(session, job, chosen, stop_texts, asked.ids)
@@ -185,7 +190,7 @@ def _describer(
         card=session.card,
         settings=listed(
             *(job.model, job.guess, job.prompt, job.chat, chosen),
-            *(job.stops, job.constraints, job.output, job.cache),
+            *(job.stops, job.constraints, job.output, job.cache, job.ablation),
         ),
         has_text=session.tokenizer is not None,
         token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
