@@ -45,6 +45,12 @@ def _chat() -> ModuleType:
     return chat
 
 
+def _batch() -> ModuleType:
+    from .commands import batch
+
+    return batch
+
+
 def _bench() -> ModuleType:
     from .commands import bench
 
@@ -133,6 +139,10 @@ def _models() -> ModuleType:
 COMMANDS = {
     "generate": Listed("Continue a prompt with a language model.", _generate),
     "chat": Listed("Talk with a model, at a terminal or from a pipe.", _chat),
+    "batch": Listed(
+        "Answer a file of prompts, a JSON object a row, and go on after whatever stopped it.",
+        _batch,
+    ),
     "bench": Listed(
         "Measure how fast a model reads prompts and writes tokens on this machine.", _bench
     ),

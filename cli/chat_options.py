@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,7 +18,7 @@ from .prompt import argument_text
 from .settings import Flag, Many, Setting, Text, setting
 
 if TYPE_CHECKING:
-    from ..tokenizer.chat import ChatPrompt, ChatTemplate
+    from ..tokenizer.chat import ChatPrompt, ChatTemplate, Message
     from ..tokenizer.tokenizer import Tokenizer
     from .option_groups import PromptOptions
 
@@ -128,22 +130,33 @@ class ChatPromptOptions(TemplateOptions):
 
     def encode(self, template: ChatTemplate, text: str, prompt: PromptOptions) -> ChatPrompt:
         """The prompt for an answer to a user who says `text`. Raises as `ChatTemplate.encode`."""
+        return self.encode_messages(template, [spoken(text)], prompt)
+
+    def encode_messages(
+        self,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        prompt: PromptOptions,
+        now: datetime | None = None,
+    ) -> ChatPrompt:
+        """The prompt for an answer to `messages`, the system message first unless they have one.
+
+        `now` is the time that the template sees, if not the true one.
+        """
         from ..tokenizer.chat import Message
 
-        if not text:
-            raise InputError("the prompt is empty", hint="say something to be answered")
-        messages = [Message("user", text)]
-        if self.system.value is not None:
+        if self.system.value is not None and (not messages or messages[0].role != "system"):
             system = self.system.value
-            if self.system.source != "config file":  # TOML is text already
+            if self.system.source not in ("config file", "row"):  # those are text already
                 system = argument_text(system, "--system", prompt.escape)
-            messages.insert(0, Message("system", system))
+            messages = [Message("system", system), *messages]
         return template.encode(
             messages,
             prefill=argument_text(self.prefill or "", "--prefill", prompt.escape),
             variables=self.variables(),
             bos=prompt.bos.value,
             special=prompt.special.value,
+            now=now,
         )
 
 
@@ -159,6 +172,15 @@ class ChatOptions(ChatPromptOptions):
             show_default=False,
         ),
     ] = False
+
+
+def spoken(text: str) -> Message:
+    """What a user says. Raises `InputError` for nothing."""
+    from ..tokenizer.chat import Message
+
+    if not text:
+        raise InputError("the prompt is empty", hint="say something to be answered")
+    return Message("user", text)
 
 
 def _value(raw: str) -> Any:

@@ -16,7 +16,7 @@ from .settings import Many, Setting, Source, Text, declared_in, setting
 if TYPE_CHECKING:
     from ..engine.request import Grammar
 
-STRONGEST: tuple[Source, ...] = ("command line", "environment", "config file")
+STRONGEST: tuple[Source, ...] = ("row", "command line", "environment", "config file")
 """Where settings come from, in the order in which they overrule each other."""
 
 

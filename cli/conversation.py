@@ -123,7 +123,7 @@ class Conversation:
         stops = self.settings.stops
         return Request(
             ids=self._prompt(),
-            max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
+            max_new=stops.most,
             sampling=self._sampling(),
             stop=stop_for(self.session, stops, stops.texts()),
         )

@@ -85,10 +85,19 @@ def fitted_prompt(
             f"{session.card.name} is a chat model and goes on with the prompt as it stands: "
             "--chat puts it into the chat template"
         )
-    text, ids = encoded.text, encoded.ids
+    fitted = fit_encoded(session, encoded, prompt, most)
+    if fitted.fit.dropped:
+        tell_left_out(terminal, fitted.fit, session.context)
+    return fitted
+
+
+def fit_encoded(
+    session: Session, encoded: Encoded, prompt: PromptOptions, most: int | None
+) -> Prompt:
+    """A prompt cut where it overflows and may be cut, with room for `most`: see `Session.fit`."""
+    text, ids, tokenizer = encoded.text, encoded.ids, session.tokenizer
     fit = session.fit(ids, most, prompt.overflow.value)
     if fit.dropped:
-        tell_left_out(terminal, fit, session.context)
         ids = fit.of(ids)
         text = tokenizer.decode(ids, skip_special=not encoded.specials) if tokenizer else None
     return Prompt(text, ids, fit)

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .answers import Answer, Describer
+from .generation_config import not_heeded
 from .progress import megabytes
+from .sampling_options import SamplingSettings
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..engine.fit import Fit
     from ..engine.request import Candidate, Grammar, PromptToken, Timings, Token
+    from ..engine.session import Session
 
 
 def tell_settings(terminal: Terminal, describe: Describer) -> None:
@@ -27,6 +30,25 @@ def tell_settings(terminal: Terminal, describe: Describer) -> None:
     for name, one in describe.settings.items():
         terminal.detail(f"  {name:{width}}  {as_words(one.value)}  ({one.source})")
     terminal.detail(f"prompt: {len(describe.prompt.ids)} tokens")
+
+
+def tell_caveats(
+    terminal: Terminal, session: Session, asked: SamplingSettings, chosen: SamplingSettings
+) -> None:
+    """Warn of what may not do what it looks like; `chosen` is what `asked` amounts to."""
+    if session.context > session.made_for:
+        terminal.warn(
+            f"a context of {session.context} tokens is more than the {session.made_for} "
+            "that the model was made for: its answers may fall apart beyond"
+        )
+    for line in asked.without_effect(chosen):
+        terminal.warn(line)
+    keys = not_heeded(session.defaults, greedy=chosen.temp.value == 0)
+    if keys:
+        terminal.warn(
+            f"generation_config.json sets {', '.join(keys)}, which lmtool doesn't have: "
+            "transformers may write another text"
+        )
 
 
 def tell_left_out(terminal: Terminal, fit: Fit, context: int) -> None:

@@ -16,7 +16,7 @@ from .. import UsageError
 from .option_groups import Bos, Special, StopSettings
 from .prompt import argument_text
 from .sampling_options import SamplingSettings
-from .settings import Choice, Declared, Flag, Setting, Source, Whole, declared_in, listed, setting
+from .settings import Choice, Flag, Place, Setting, Source, Whole, listed, places, setting
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -164,15 +164,12 @@ class LiveSettings:
         self.sampling.completed(session.defaults).for_engine(session)
         stop_for(session, self.stops, self.stops.texts())
 
-    def _find(self, name: str) -> tuple[str, str, Declared[Any]]:
+    def _find(self, name: str) -> Place:
         """The group and the field of a setting, and how it is declared."""
         wanted = name.lower().lstrip("-").replace("-", "_")
-        known: list[str] = []
-        for place, group in GROUPS.items():
-            for key, declared in declared_in(group).items():
-                if wanted in declared.names:
-                    return place, key, declared
-                known += declared.names
+        known = places(GROUPS)
+        if wanted in known:
+            return known[wanted]
         near = get_close_matches(wanted, known, 1)
         raise UsageError(
             f"no setting is called `{name[:60]}`",

@@ -144,6 +144,11 @@ class StopSettings:
         help="End after S seconds, loading included; what is written stays (exit 124).",
     )
 
+    @property
+    def most(self) -> int | None:
+        """Tokens to write at most; None: to the context's end."""
+        return None if self.max_tokens.value < 0 else self.max_tokens.value
+
 
 @dataclass(frozen=True)
 class OutputOptions:

@@ -26,9 +26,11 @@ Source = Literal[
     "random",
     "greedy",
     "/set",
+    "row",
+    "hash",
 ]
 """Where a value came from; "greedy" is what temperature 0 makes of the other sampling settings,
-"/set" the command of a talk."""
+"/set" the command of a talk, "row" a batch's row, "hash" that of a row without a seed."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,20 @@ class Surroundings:
         for name in declared.names:
             if name in self.config:
                 yield self.config[name], f"`{name}` in {self.config_name}", "config file"
+
+
+Place = tuple[str, str, Declared[Any]]
+"""Where a setting lies: the name of its group, its field there, and how that is declared."""
+
+
+def places(groups: Mapping[str, type[Any]]) -> dict[str, Place]:
+    """Every setting of `groups` by each of its names."""
+    return {
+        name: (group, key, declared)
+        for group, kind in groups.items()
+        for key, declared in declared_in(kind).items()
+        for name in declared.names
+    }
 
 
 def listed(*groups: object) -> dict[str, Setting[Any]]:

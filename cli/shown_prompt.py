@@ -116,7 +116,7 @@ def _fitted(
     context = model.ctx_size.value or _context(place)
     if context is None:
         return _Shown(encoded, tokenizer, None, None, None)
-    most = None if stops.max_tokens.value < 0 else stops.max_tokens.value
+    most = stops.most
     first = int(encoded.ids[:1] == (tokenizer.bos_id,))
     try:
         fitted = fit(len(encoded.ids), context, most, prompt.overflow.value, first)

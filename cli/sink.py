@@ -63,7 +63,7 @@ def open_sink(path: Path | None, terminal: Terminal) -> Generator[Sink]:
     if path is None or str(path) in STDOUT:
         yield _Stdout(terminal)
         return
-    _check_target(path)
+    check_target(path)
     if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
         try:
             yield _Stream(path)
@@ -92,7 +92,7 @@ def _put(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
     """Say now what would go wrong after minutes of work."""
     if path.is_dir():
         raise LmtoolError(f"cannot write `{path}`: it is a folder")

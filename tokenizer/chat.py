@@ -137,13 +137,17 @@ class ChatTemplate:
         variables: Mapping[str, Any] | None = None,
         bos: Bos = "auto",
         special: Special = "text",
+        now: datetime | None = None,
     ) -> ChatPrompt:
         """The prompt for an answer to `messages`, one that begins with `prefill`, which it ends in.
 
         A begin-of-text token is put first by `bos`, unless the template writes it. With `special`
-        "parse" special tokens that messages spell are such. Raises as `render` does.
+        "parse" special tokens that messages spell are such. `now` is the time that the template
+        sees, if not the true one. Raises as `render` does.
         """
         job = self._job(messages, variables, answer, prefill)
+        if now is not None:
+            job = replace(job, now=now)
         plain = self._written(job, None, "all")
         if special == "parse":
             encoder = self._encoder_for(plain)

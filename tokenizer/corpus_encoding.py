@@ -280,7 +280,7 @@ class _Run:
         """What must be the same for a run to be gone on with."""
         wishes, corpus = self._wishes, self._corpus
         return {
-            "tokenizer": _fingerprint(self._tokenizer),
+            "tokenizer": self._tokenizer.fingerprint,
             "special": wishes.special,
             "prefix": list(self._prefix),
             "suffix": list(self._suffix),
@@ -365,8 +365,4 @@ def made_by_another(tokenizer: Tokenizer, ids: Path) -> bool:
         made_by = facts["tokenizer"]["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         return False  # no such file, or one about something else
-    return isinstance(made_by, str) and made_by != _fingerprint(tokenizer)
-
-
-def _fingerprint(tokenizer: Tokenizer) -> str:
-    return hashlib.sha256(tokenizer.pipeline.to_str().encode()).hexdigest()
+    return isinstance(made_by, str) and made_by != tokenizer.fingerprint

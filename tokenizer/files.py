@@ -1,4 +1,4 @@
-"""Whole files or none: write beside, flush to disk, rename."""
+"""Whole files or none: write beside, flush to disk, rename. And files that one run has alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import IO
 
-from .. import LmtoolError
+from .. import LmtoolError, UsageError
 
 
 @contextmanager
@@ -41,6 +41,26 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
         _sync_folder(target.parent)
     except OSError as error:
         raise LmtoolError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
+def lock(handle: int, path: Path, output: Path) -> None:
+    """Have the open file at `path` alone until `handle` is closed, or the process ends somehow.
+
+    Raises `UsageError` if another process has it, or has just finished `output` with it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows lets nobody rename what another one has open
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another run is writing `{output}`", hint="wait for its end, or name another file"
+        ) from error
+    # Whoever had it may have renamed or removed it between our opening and our locking.
+    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(handle)):
+        raise UsageError(f"another run has just written `{output}`", hint="look at it first")
 
 
 def _mode(target: Path) -> int:

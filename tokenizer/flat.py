@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import LmtoolError, UsageError
-from .files import replacing
+from .files import lock, replacing
 
 INDEX_WIDTH = 8
 """Bytes of an offset in the index."""
@@ -58,7 +58,7 @@ class FlatFiles:
         Raises `UsageError` while another run writes them, `LmtoolError` where the disk refuses.
         """
         with _told(self.output), self._ids_partial.open("a+b") as ids:
-            _lock(ids, self.output)
+            lock(ids.fileno(), self._ids_partial, self.output)
             with self._index_partial.open("a+b") as index:
                 self._streams = ids, index
                 if fresh:
@@ -144,21 +144,3 @@ def _told(path: Path) -> Generator[None]:
     except OSError as error:
         where = error.filename or path
         raise LmtoolError(f"cannot write `{where}`: {error.strerror or error}") from error
-
-
-def _lock(stream: IO[bytes], output: Path) -> None:
-    """Raise `UsageError` if another process has it; the system opens it when we end, however."""
-    try:
-        import fcntl
-    except ImportError:  # Windows lets nobody rename what another one has open
-        return
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(
-            f"another run is writing `{output}`", hint="wait for its end, or name another file"
-        ) from error
-    # Whoever had it may have renamed or removed it between our opening and our locking.
-    named = Path(stream.name)
-    if not named.exists() or not os.path.samestat(named.stat(), os.fstat(stream.fileno())):
-        raise UsageError(f"another run has just written `{output}`", hint="look at it first")

@@ -5,8 +5,9 @@ from running for ever or filling the memory, nor from single operations that no 
 (`9 ** 9 ** 9`, `"%1000000000d" % 1`). So it runs in this process, which has little memory and
 processor time and can be ended. `rendering` starts it, by its path: it imports nothing of lmtool.
 
-Requests are {"template": source}, answered by {}, and {"variables": {…}, "now": ISO time}, answered
-by {"text": …}. A failure is {"fault": kind, "message": …, "line": number or null}.
+Requests are {"template": source, "strict": whether variables must be known}, answered by {}, and
+{"variables": {…}, "now": ISO time}, answered by {"text": …}. A failure is {"fault": kind,
+"message": …, "line": number or null}.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def answer(
     """The reply to one request; `compiled` keeps the template between them."""
     try:
         if "template" in request:
+            strict = request.get("strict", False)
+            environment.undefined = jinja2.StrictUndefined if strict else jinja2.Undefined
             compiled[:] = [environment.from_string(request["template"])]
             return {}
         clock.now = datetime.fromisoformat(request["now"])

@@ -40,12 +40,16 @@ class Renderer:
     `name` is what messages call the template: "the chat template of `x`".
     """
 
-    def __init__(self, source: str, name: str) -> None:
-        """Raises `LmtoolError` where Jinja isn't installed."""
+    def __init__(self, source: str, name: str, strict: bool = False) -> None:
+        """With `strict`, a variable that isn't given is an error, not empty.
+
+        Raises `LmtoolError` where Jinja isn't installed.
+        """
         if find_spec("jinja2") is None:
             raise LmtoolError("chat templates need the package jinja2", hint="pip install jinja2")
         self._source = source
         self._name = name
+        self._strict = strict
         self._process: subprocess.Popen[bytes] | None = None
         self._compiled = False
         self._start()
@@ -56,17 +60,19 @@ class Renderer:
         Raises `ModelError` for a template that is broken or runs away, `InputError` for one that
         refuses what it is given.
         """
-        process = self._process or self._start()
-        try:
-            if not self._compiled:
-                self._ask(process, None, START_S)
-                self._checked(self._ask(process, {"template": self._source}, RENDER_S))
-                self._compiled = True
-            reply = self._ask(process, {"variables": variables, "now": now.isoformat()}, RENDER_S)
-        except BaseException:
-            self.close()
-            raise
+        self.compile()
+        reply = self._asked({"variables": variables, "now": now.isoformat()})
         return cast("str", self._checked(reply)["text"])
+
+    def compile(self) -> None:
+        """Have the template ready. Raises `ModelError` where it isn't valid."""
+        if not self._compiled:
+            self._asked(None, START_S)
+            reply = self._asked({"template": self._source, "strict": self._strict})
+            if "fault" in reply:
+                self.close()
+            self._checked(reply)
+            self._compiled = True
 
     def close(self) -> None:
         """End the process; a later `render` starts another."""
@@ -85,6 +91,14 @@ class Renderer:
         self._process = process
         weakref.finalize(self, _end, process)
         return process
+
+    def _asked(self, request: dict[str, Any] | None, seconds: float = RENDER_S) -> dict[str, Any]:
+        """The reply to `request`; where none comes, the process ends."""
+        try:
+            return self._ask(self._process or self._start(), request, seconds)
+        except BaseException:
+            self.close()
+            raise
 
     def _ask(
         self, process: subprocess.Popen[bytes], request: dict[str, Any] | None, seconds: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,6 +57,11 @@ class Tokenizer:
         lmtool can't encode exactly as it is meant.
         """
         return cls(read_files(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the pipeline: all that turns text into ids, but for BOS."""
+        return sha256(self.pipeline.to_str().encode()).hexdigest()
 
     @cached_property
     def vocab_size(self) -> int:

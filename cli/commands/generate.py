@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ... import UsageError
-from ..ablation_options import AblationSettings
 from ..answering import Answering
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
@@ -14,8 +13,8 @@ from ..confidence import colours, tell_legend
 from ..constraint_options import ConstraintSettings
 from ..encoding import fitted_prompt
 from ..exits import Exit
-from ..generation_config import not_heeded
 from ..generation_talk import (
+    tell_caveats,
     tell_cut,
     tell_logprobs,
     tell_outcome,
@@ -35,17 +34,16 @@ from ..option_groups import (
 from ..options import open_terminal
 from ..prompt import argument_text, open_prompt
 from ..prompt_cache_options import PromptCacheSettings, tell_prompt_cache
+from ..requesting import make_request, token_text
 from ..sampling_options import SamplingSettings
 from ..settings import Setting, listed
 from ..shown_prompt import show_prompt
 from ..signals import time_limit
 from ..sink import Sink, open_sink
-from ..stops import stop_for
 from ..terminal import Terminal
 from ..unfold import unfold
 
 if TYPE_CHECKING:
-    from ...engine.request import Request
     from ...engine.session import Generation, Session
 
 EPILOG = """Examples:
@@ -76,7 +74,6 @@ class Job:
     constraints: ConstraintSettings
     chat: ChatOptions
     cache: PromptCacheSettings
-    ablation: AblationSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -98,7 +95,6 @@ def generate(
     output: OutputOptions,
     guess: GuessSettings,
     cache: PromptCacheSettings,
-    ablation: AblationSettings,
     talk: TalkOptions,
 ) -> int:
     """Continue a prompt with a language model.
@@ -107,10 +103,9 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache, ablation)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache)
     chat.check(prompt)
     cache.check(output.output)
-    ablation.check(prompt)
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
@@ -120,12 +115,15 @@ def generate(
             return Exit.DONE
         session = open_session(model, terminal)
         open_draft(session, model, guess, terminal)
-        most = None if stops.max_tokens.value < 0 else stops.max_tokens.value
-        asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
-        ablation.apply(session, asked.ids, prompt, terminal)
+        asked = fitted_prompt(session, pending, prompt, chat, stops.most, terminal)
         chosen = sampling.completed(session.defaults)
-        _warn(session, sampling, chosen, terminal)
-        request = _request(session, job, chosen, stop_texts, asked.ids)
+        tell_caveats(terminal, session, sampling, chosen)
+        request = make_request(session, asked.ids, prompt, chosen, stops, stop_texts)
+        request = replace(
+            request,
+            logprobs=output.logprobs.value,
+            prompt_logprobs=output.echo.value and output.logprobs.value is not None,
+        )
         if coloured := _coloured(job, terminal):
             request = replace(request, traced=True, logprobs=request.logprobs or 0)
         kept = cache.open(session)
@@ -157,25 +155,6 @@ def generate(
     return code
 
 
-def _warn(
-    session: Session, asked: SamplingSettings, chosen: SamplingSettings, terminal: Terminal
-) -> None:
-    """Say what may not do what it looks like."""
-    if session.context > session.made_for:
-        terminal.warn(
-            f"a context of {session.context} tokens is more than the {session.made_for} "
-            "that the model was made for: its answers may fall apart beyond"
-        )
-    for line in asked.without_effect(chosen):
-        terminal.warn(line)
-    keys = not_heeded(session.defaults, greedy=chosen.temp.value == 0)
-    if keys:
-        terminal.warn(
-            f"generation_config.json sets {', '.join(keys)}, which lmtool doesn't have: "
-            "transformers may write another text"
-        )
-
-
 def _describer(
     session: Session,
     job: Job,
@@ -190,10 +169,10 @@ def _describer(
         card=session.card,
         settings=listed(
             *(job.model, job.guess, job.prompt, job.chat, chosen),
-            *(job.stops, job.constraints, job.output, job.cache, job.ablation),
+            *(job.stops, job.constraints, job.output, job.cache),
         ),
         has_text=session.tokenizer is not None,
-        token_text=session.tokenizer.token_text if session.tokenizer else _no_text,
+        token_text=token_text(session),
         echo=job.output.echo.value,
         logprobs=job.output.logprobs.value is not None,
         prompt_tokens=generation.prompt,
@@ -208,33 +187,6 @@ def _with_json(output: OutputOptions) -> OutputOptions:
     if chosen.source == "command line" and chosen.value != "json":
         raise UsageError(f"`--json` contradicts `--format {chosen.value}`")
     return replace(output, format=Setting("json", "command line"))
-
-
-def _no_text(token: int) -> None:
-    """What a token's text is without a tokenizer."""
-    del token
-
-
-def _request(
-    session: Session,
-    job: Job,
-    sampling: SamplingSettings,
-    stop_texts: tuple[str, ...],
-    ids: tuple[int, ...],
-) -> Request:
-    from ...engine.request import Request
-
-    stops = job.stops
-    return Request(
-        ids=ids,
-        max_new=None if stops.max_tokens.value < 0 else stops.max_tokens.value,
-        sampling=sampling.for_engine(session, job.prompt.escape),
-        stop=stop_for(session, stops, stop_texts),
-        shift=session.begins(ids) if job.prompt.overflow.value == "shift" else None,
-        samples=sampling.samples.value,
-        logprobs=job.output.logprobs.value,
-        prompt_logprobs=job.output.echo.value and job.output.logprobs.value is not None,
-    )
 
 
 def _coloured(job: Job, terminal: Terminal) -> bool:

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,10 @@ class Script:
     """Swallows what a signal raises while it loads, as `import torch` can."""
     talker: str | None = None
     """A folder whose tokenizer, and chat template, it has; else each character is a token."""
+    weights: str = "w"
+    """What tells the weights from others."""
+    rows: int = 4
+    """Rows of a batch side by side."""
     diary: str | None = None
     """A file that gets a line `loading` and `token` whenever one of these begins."""
 
@@ -64,6 +69,8 @@ class ScriptedTokenizer:
     def __init__(self, bos: bool) -> None:
         self.bos_id = 1 if bos else None
         self.eos_ids = frozenset({EOS})
+        self.name = self.fingerprint = "scripted"
+        self.named_specials: dict[str, str] = {}
         self.chat_templates: dict[str, str] = {}
 
     def encode(self, text: str, bos: str = "auto", special: str = "text") -> list[int]:
@@ -101,6 +108,16 @@ class Card:
     quant: str | None = None
 
 
+@dataclass(frozen=True)
+class Key:
+    """Stands for the engine's, whose module needs torch."""
+
+    model: str
+    adapters: str = ""
+    dtype: str = "float32"
+    device: str = "cpu"
+
+
 class ScriptedSession:
     """Behaves as `Session` does, and keeps the last request for a test to look at."""
 
@@ -126,9 +143,52 @@ class ScriptedSession:
             raise InputError("the prompt is empty")
         return fit(len(ids), self.context, max_new, overflow, int(ids[0] == 1))
 
+    def begins(self, ids: Sequence[int]) -> int:
+        return int(ids[0] == 1)
+
     def speculate(self, lookup: int, draft: Any) -> None:
         assert draft is None
         self.lookup = lookup
+
+    @property
+    def key(self) -> Key:
+        return Key(self.script.weights)
+
+    def stream(self, requests: Iterable[Any]) -> Iterator[Any]:
+        """Some texts side by side, each of its own length: they end out of order.
+
+        What a text says depends on its request alone. One whose prompt has `FAIL` fails.
+        """
+        from lmtool import InputError
+        from lmtool.engine.request import Outcome, Token
+
+        coming = enumerate(requests)
+        live: list[tuple[int, list[Any]]] = []
+        told: dict[int, list[Token]] = {}
+        while True:
+            for number, request in islice(coming, self.script.rows - len(live)):
+                self.request = request
+                live.append((number, list(reply(request))))
+                told[number] = []
+            if not live:
+                return
+            for number, left in list(live):
+                self.script.note("token")
+                if self.script.token_s:
+                    self._wait(self.script.token_s)
+                if left == list("FAIL"):
+                    live.remove((number, left))
+                    yield Outcome(number, error=InputError("it can't be said", hint="say else"))
+                    continue
+                if left:
+                    letter = left.pop(0)
+                    finish = None if left else "eos"
+                    token = Token(0, ord(letter), letter, -0.5, finish=finish, request=number)
+                    told[number].append(token)
+                    yield token
+                if not left:
+                    live.remove((number, left))
+                    yield Outcome(number, (tuple(told.pop(number)),))
 
     def generate(self, request: Any, kept: Any = None) -> Any:
         from lmtool.engine.request import PromptToken, Timings
@@ -189,6 +249,18 @@ class ScriptedSession:
         raise getattr(lmtool, name)("it broke", hint="mend it")
 
 
+def reply(request: Any) -> str:
+    """What a batch is answered: letters, and how many, by the prompt, the seed and the length."""
+    prompt = "".join(map(chr, request.ids))
+    if "FAIL" in prompt:
+        return "FAIL"
+    seed = f"{prompt} {request.sampling.seed if request.sampling.temperature else 0}"
+    digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()
+    most = 64 if request.max_new is None else request.max_new
+    # Most are short, few are long.
+    return digest[: min(most, 1 + int(digest[0], 16) ** 2 // 4)]
+
+
 @dataclass
 class _Generation:
     timings: Any
@@ -237,10 +309,10 @@ def main() -> None:
     sys.modules["lmtool"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     from lmtool.cli import entry
-    from lmtool.cli.commands import chat, generate
+    from lmtool.cli.commands import batch, chat, generate
 
     script = Script(**json.loads(os.environ.get("SCRIPT", "{}")))
-    generate.open_session = chat.open_session = opener(script)
+    generate.open_session = chat.open_session = batch.open_session = opener(script)
     chat.open_kept = lambda: None
     entry.main()
 

@@ -1,0 +1,225 @@
+"""A batch from start to end: what it is, how it goes on where it was stopped, how it is finished.
+
+While it runs, answers are in `OUT.partial`. Once all rows have one, `OUT` is put together beside
+and renamed, `OUT.job` says what it was made of, and `OUT.partial` goes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ... import UsageError, __version__
+from ...tokenizer.files import replacing
+from ...tokenizer.reading import read_template
+from ..sink import check_target
+from .log import KEY_BYTES, RowLog
+from .row_settings import RowSettings
+from .rows import Input, Scan
+
+if TYPE_CHECKING:
+    from ...engine.session import Session
+
+FRESH = "--fresh begins again"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows there are, and how many of them failed."""
+
+    rows: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the answers lie, and what says what they are."""
+
+    output: Path
+
+    @property
+    def partial(self) -> Path:
+        """The answers until all are there."""
+        return self.output.with_name(self.output.name + ".partial")
+
+    @property
+    def facts(self) -> Path:
+        """What the finished answers were made of."""
+        return self.output.with_name(self.output.name + ".job")
+
+    def check(self, source: Input) -> None:
+        """Raise `LmtoolError` where nothing could be written, or would be in the input's place."""
+        check_target(self.output)
+        if self.output.exists() and not self.output.is_file():
+            raise UsageError(f"`{self.output}` is no plain file", hint="-o takes one")
+        ours = [path.resolve() for path in (self.output, self.partial, self.facts)]
+        if source.path.resolve() in ours:
+            raise UsageError(
+                f"`{source.path}` is read and can't be written", hint="name another -o"
+            )
+
+
+class Job:
+    """A job whose log is open.
+
+    `about` is all that its answers depend on besides its rows, `scan` what the rows come to, None
+    if only reading them can tell.
+    """
+
+    def __init__(self, files: Files, log: RowLog, about: dict[str, Any], scan: Scan | None) -> None:
+        self.log = log
+        self._files = files
+        self._about = about | ({} if scan is None else {"rows": scan.rows, "input": scan.sha256})
+        known = json.dumps(about, sort_keys=True).encode()
+        self._digest = blake2b(known, digest_size=32).digest()
+
+    def key(self, row: bytes) -> str:
+        """What tells a row, under the settings and the model of this job, from any other."""
+        return blake2b(row, digest_size=KEY_BYTES, key=self._digest).hexdigest()
+
+    def take_up(self, fresh: bool, retry_errors: bool, began: str) -> str:
+        """Go on where an earlier run stopped, or begin; gives the time at which that was.
+
+        Raises `UsageError` where what is there belongs to another job.
+        """
+        log, files = self.log, self._files
+        header = {"began": began, "about": self._about}
+        if log.header is not None and not fresh:
+            self._check(log.header, f"`{files.partial}` was begun")
+            if retry_errors:
+                log.drop_errors()
+            return str(log.header["began"])
+        finished = None if fresh else self._finished()
+        if finished is None:
+            log.begin(header)
+            return began
+        # To run some rows again, the others become a log once more.
+        log.begin({**header, "began": finished["began"]})
+        with files.output.open("rb") as stream:
+            log.take_over(stream, retry_errors)
+        return str(finished["began"])
+
+    def done(self) -> Counts | None:
+        """What an earlier run has finished, None if there is something to do.
+
+        Raises `UsageError` where what is there belongs to another job.
+        """
+        finished = self._finished() if self.log.header is None else None
+        return None if finished is None else Counts(finished["rows"], finished["failed"])
+
+    def _finished(self) -> dict[str, Any] | None:
+        """What is said of finished answers; None if there are none."""
+        files = self._files
+        if not files.output.exists():
+            return None
+        try:
+            found: Any = json.loads(files.facts.read_bytes())
+            size = found["size"]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise UsageError(
+                f"`{files.output}` is there, and `{files.facts}` doesn't say what of",
+                hint="--fresh writes it anew",
+            ) from None
+        if files.output.stat().st_size != size:
+            raise UsageError(
+                f"`{files.output}` was changed after it was finished", hint="--fresh writes it anew"
+            )
+        self._check(found, f"`{files.output}` was made")
+        return found
+
+    def finish(self, ordered: bool) -> Counts:
+        """Give the answers their name. A run that was killed in here can do it again."""
+        counts = Counts(self.log.rows, self.log.failed)
+        self.log.sync()
+        with replacing(self._files.output) as stream:
+            for line in self.log.lines(ordered):
+                stream.write(line)
+            size = stream.tell()
+        header = self.log.header
+        assert header is not None
+        facts = {"began": header["began"], "about": self._about, "size": size, **asdict(counts)}
+        with replacing(self._files.facts) as stream:
+            stream.write((json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode())
+        self._files.partial.unlink()
+        return counts
+
+    def _check(self, theirs: dict[str, Any], was: str) -> None:
+        difference = changed(theirs.get("about", {}), self._about)
+        if difference is not None:
+            raise UsageError(f"{was} with {difference}", hint=FRESH)
+
+
+def describe(
+    session: Session, settings: RowSettings, template: str | None, no_row_settings: bool
+) -> dict[str, Any]:
+    """All that answers depend on besides the rows: two jobs of which it is the same are the same.
+
+    `settings` are completed. Files that settings name stand for what is in them.
+    """
+    grammar, chat = settings.grammar(), settings.chat
+    values = {name: one.value for name, one in settings.listed().items()}
+    if grammar is not None and grammar.kind in ("json_schema", "lark"):
+        values |= {"json_schema": None, "grammar_file": None, grammar.kind: grammar.source}
+    file = chat.chat_template.value
+    if file is not None and Path(file).is_file():
+        values["chat_template"] = read_template(Path(file))
+    if settings.sampling.seed.source == "hash":
+        values["seed"] = None
+    values |= {"prefill": chat.prefill, "escape": settings.prompt.escape, "template": template}
+    values["no_row_settings"] = no_row_settings
+    about = {
+        "lmtool": __version__,
+        **asdict(session.key),
+        "weights": session.key.model,
+        "model": model_json(session),
+        "tokenizer": _tokenizer_digest(session),
+        "ends": sorted(session.eos),
+        "context": session.context,
+        "settings": values,
+    }
+    return cast("dict[str, Any]", json.loads(json.dumps(about)))
+
+
+def model_json(session: Session) -> dict[str, Any]:
+    """The contract's "model", without the path: the same wherever the checkpoint lies."""
+    return {name: value for name, value in asdict(session.card).items() if name != "path"}
+
+
+def _tokenizer_digest(session: Session) -> str | None:
+    tokenizer = session.tokenizer
+    if tokenizer is None:
+        return None
+    rest = [tokenizer.chat_templates, tokenizer.named_specials, tokenizer.bos_id]
+    known = json.dumps([tokenizer.fingerprint, *rest], sort_keys=True)
+    return blake2b(known.encode(), digest_size=16).hexdigest()
+
+
+def changed(theirs: dict[str, Any], ours: dict[str, Any]) -> str | None:
+    """The first thing that differs between what two jobs are about, in words."""
+    for name, value in ours.items():
+        other = theirs.get(name)
+        if other == value:
+            continue
+        if isinstance(value, dict) and isinstance(other, dict):
+            return changed(cast("dict[str, Any]", other), cast("dict[str, Any]", value))
+        if name in _IN_WORDS:
+            return _IN_WORDS[name]
+        return f"{name} {_shown(cast('object', other))}, not {_shown(cast('object', value))}"
+    return None
+
+
+_IN_WORDS = {
+    "rows": "more rows, or fewer",
+    "input": "other rows",
+    "weights": "other weights",
+    "tokenizer": "another tokenizer",
+    "adapters": "other adapters",
+}
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:60] + "…"

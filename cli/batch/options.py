@@ -1,0 +1,149 @@
+"""What `lmtool batch` can be told: a dataclass for `unfold` each."""
+
+# ruff: noqa: RUF009  # a setting() is a frozen declaration, safe to share
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from ..option_groups import PromptOptions, StopSettings
+from ..prompt import argument_text
+from ..sampling_options import LARGEST_SEED, SamplingSettings
+from ..settings import Choice, Flag, Setting, Text, Whole, setting
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """Where rows come from, and what of them is the prompt."""
+
+    panel: ClassVar[str] = "Rows"
+
+    input: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[IN]",
+            help="Rows: .jsonl, .csv, .tsv or .txt, packed or not. Default: stdin.",
+            show_default=False,
+        ),
+    ] = Path("-")
+    input_format: Setting[str] = setting(
+        "--input-format",
+        kind=Choice(("auto", "jsonl", "csv", "tsv", "lines")),
+        default="auto",
+        metavar="FORMAT",
+        help="auto (by the file's name, else jsonl), jsonl, csv, tsv, or lines: a prompt each.",
+    )
+    template: Setting[str | None] = setting(
+        "--template",
+        kind=Text(),
+        default=None,
+        metavar="TEXT|FILE",
+        help="The prompt as a Jinja template over the row's fields: 'Q: {{ question }}'.",
+    )
+    no_row_settings: Setting[bool] = setting(
+        "--no-row-settings",
+        kind=Flag(),
+        default=False,
+        help="Take a row's fields for data even where they are named as settings.",
+    )
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Where answers go, and what becomes of those that are there."""
+
+    panel: ClassVar[str] = "Output"
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            *("-o", "--output"),
+            metavar="FILE",
+            help="The answers, a JSON object a row; FILE.partial until all are there.",
+            show_default=False,
+        ),
+    ] = None
+    unordered: Annotated[
+        bool,
+        typer.Option(
+            "--unordered", help="Answers as they came, not in the rows' order.", show_default=False
+        ),
+    ] = False
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Begin again, whatever was answered before.", show_default=False
+        ),
+    ] = False
+    retry_errors: Annotated[
+        bool,
+        typer.Option("--retry-errors", help="Run rows that failed again.", show_default=False),
+    ] = False
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """What an answer tells besides its text."""
+
+    panel: ClassVar[str] = "Output"
+
+    logprobs: Setting[int | None] = setting(
+        "--logprobs",
+        kind=Whole(0),
+        default=None,
+        metavar="N",
+        help="Each token's log-probability and the N likeliest.",
+    )
+
+
+@dataclass(frozen=True)
+class BatchPrompt(PromptOptions):
+    """How a row's prompt becomes tokens."""
+
+    panel: ClassVar[str] = "Prompt"
+
+    argument: str | None = field(default=None, init=False)
+    prompt: str | None = field(default=None, init=False)
+    file: list[Path] | None = field(default=None, init=False)
+    token_ids: str | None = field(default=None, init=False)
+    stdin: bool | None = field(default=None, init=False)
+    exact: bool = field(default=False, init=False)
+    escape: Annotated[
+        bool,
+        typer.Option(
+            *("-e", "--escape"),
+            help=r"Read \n, \t, \x41, \u3042 in --template, --system and --stop as escapes.",
+            show_default=False,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class BatchSampling(SamplingSettings):
+    """How each next token is chosen; one answer a row."""
+
+    seed: Setting[int] = setting(
+        "--seed",
+        kind=Whole(-LARGEST_SEED, LARGEST_SEED),
+        default=0,
+        metavar="N",
+        help="The seed of rows without one. Default: from a hash of the row and its settings.",
+    )
+    samples: Setting[int] = field(default=Setting(1), init=False)
+
+
+@dataclass(frozen=True)
+class BatchStops(StopSettings):
+    """Where an answer ends."""
+
+    timeout: Setting[float | None] = field(default=Setting(None), init=False)
+
+    def texts(self, escape: bool) -> tuple[str, ...]:
+        """What --stop gives, as text; `escape` reads escapes in what the command line has."""
+        if self.stop.source in ("config file", "row"):
+            return self.stop.value
+        return tuple(argument_text(text, "--stop", escape) for text in self.stop.value)
