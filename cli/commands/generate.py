@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ... import UsageError
+from ..ablation_options import AblationSettings
 from ..answering import Answering
 from ..answers import Answer, Describer, JsonWriter, Prompt, TextWriter, Writer
 from ..chat_options import ChatOptions
@@ -74,6 +75,7 @@ class Job:
     constraints: ConstraintSettings
     chat: ChatOptions
     cache: PromptCacheSettings
+    ablation: AblationSettings
 
     def stop_texts(self) -> tuple[str, ...]:
         """What --stop gives, as text."""
@@ -95,6 +97,7 @@ def generate(
     output: OutputOptions,
     guess: GuessSettings,
     cache: PromptCacheSettings,
+    ablation: AblationSettings,
     talk: TalkOptions,
 ) -> int:
     """Continue a prompt with a language model.
@@ -103,9 +106,10 @@ def generate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     output = _with_json(output)
-    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache)
+    job = Job(prompt, model, sampling, stops, output, guess, constraints, chat, cache, ablation)
     chat.check(prompt)
     cache.check(output.output)
+    ablation.check(prompt)
     stop_texts = job.stop_texts()
     grammar = constraints.grammar(prompt.escape)
     with time_limit(stops.timeout.value), open_sink(output.output, terminal) as sink:
@@ -116,6 +120,7 @@ def generate(
         session = open_session(model, terminal)
         open_draft(session, model, guess, terminal)
         asked = fitted_prompt(session, pending, prompt, chat, stops.most, terminal)
+        ablation.apply(session, asked.ids, prompt, terminal)
         chosen = sampling.completed(session.defaults)
         tell_caveats(terminal, session, sampling, chosen)
         request = make_request(session, asked.ids, prompt, chosen, stops, stop_texts)
@@ -169,7 +174,7 @@ def _describer(
         card=session.card,
         settings=listed(
             *(job.model, job.guess, job.prompt, job.chat, chosen),
-            *(job.stops, job.constraints, job.output, job.cache),
+            *(job.stops, job.constraints, job.output, job.cache, job.ablation),
         ),
         has_text=session.tokenizer is not None,
         token_text=token_text(session),
