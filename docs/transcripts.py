@@ -107,14 +107,16 @@ def run(command: str, folder: Path, environ: dict[str, str]) -> tuple[int, str]:
 
 def fold(text: str) -> str:
     """`text` with its long lines folded at spaces, as it reads well on a page."""
-    wide = any(unicodedata.east_asian_width(letter) == "W" for letter in text)
-    width = WIDTH // 2 if wide else WIDTH
-    lines = [
-        folded
-        for line in text.rstrip("\n").split("\n")
-        for folded in textwrap.wrap(line, width, break_on_hyphens=False) or [""]
-    ]
+    lines = [folded for line in text.rstrip("\n").split("\n") for folded in _folded(line)]
     return "\n".join(lines) + "\n" if text.strip() else ""
+
+
+def _folded(line: str) -> list[str]:
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in line)
+    if len(line) + wide <= WIDTH:
+        return [line.rstrip()]
+    width = WIDTH // 2 if wide else WIDTH
+    return textwrap.wrap(line, width, break_on_hyphens=False) or [""]
 
 
 def rewrite(page: Path) -> list[str]:
