@@ -10,6 +10,7 @@ import typer
 
 from .. import InputError, UsageError
 from .prompt import argument_text
+from .sink import one_on_stdout
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -125,3 +126,16 @@ class Told:
             *("-o", "--output"), metavar="FILE", help="Write to a file.", show_default=False
         ),
     ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page too: every layer's guess after every token, and the rest to point "
+            "at.",
+            show_default=False,
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raise `UsageError` where two results would go to stdout."""
+        one_on_stdout(self.output, self.html)

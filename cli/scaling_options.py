@@ -13,7 +13,7 @@ import typer
 
 from .. import UsageError
 from .settings import Choice, Setting, setting
-from .sink import STDOUT
+from .sink import one_on_stdout
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _COUNT = re.compile(r"(\d+\.?\d*(?:e\+?\d+)?)([kmbt]?)", re.IGNORECASE)
@@ -105,6 +105,4 @@ class ScalingReport:
 
     def check(self) -> None:
         """Raise `UsageError` where two results would go to stdout."""
-        targets = [self.output or STDOUT[0], self.svg, self.points]
-        if sum(str(target) in STDOUT for target in targets) > 1:
-            raise UsageError("two results can't both go to stdout", hint="-o names a file for one")
+        one_on_stdout(self.output, self.svg, self.points)

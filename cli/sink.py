@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from .. import LmtoolError
+from .. import LmtoolError, UsageError
 from .signals import Ended, arrived
 from .terminal import Terminal
 
@@ -83,6 +83,16 @@ def open_sink(path: Path | None, terminal: Terminal) -> Generator[Sink]:
             terminal.note(f"interrupted: what was written so far is in `{partial}`")
         raise
     _put(path, held.data)
+
+
+def one_on_stdout(result: Path | None, *others: Path | None) -> None:
+    """Raise `UsageError` where two of a command's results would go to stdout, as None means.
+
+    None of the `others` are results that nobody asked for.
+    """
+    targets = [result or STDOUT[0], *others]
+    if sum(str(target) in STDOUT for target in targets) > 1:
+        raise UsageError("two results can't both go to stdout", hint="-o names a file for one")
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ The page needs no network. Whatever the text has in it, it is text there.
 
 from __future__ import annotations
 
-import json
 from array import array
 from html import escape
 from typing import IO
@@ -13,7 +12,8 @@ from typing import IO
 from ..tokenizer.bulk import Encoded
 from ..tokenizer.tokenizer import Special, Tokenizer
 from .text_table import printable
-from .token_cells import Cell, Part, cells_of, parts_of
+from .token_cells import Cell, cells_of, parts_of
+from .web_page import head, in_text, tail
 
 BLOCK = 4096
 """Tokens after which a new block begins, even within a line: browsers draw only blocks in sight."""
@@ -33,7 +33,9 @@ class TokenPage:
         self._pieces: dict[int, tuple[str, str]] = {}
         self._in_block = self._blocks = self._count = 0
         self._passed = self._last = self._bytes = 0
-        self._write(_HEAD.replace("{name}", escape(printable(tokenizer.name))))
+        title = f"Tokens of {tokenizer.name}"
+        self._write(head(title, _STYLE))
+        self._write(f"<header><h1>{escape(printable(title))}</h1></header>\n<main>")
 
     def add(self, encoded: Encoded) -> None:
         """Show one more stretch of a text."""
@@ -53,8 +55,8 @@ class TokenPage:
         self._write(self._end_block())
         rate = f", {self._bytes / self._count:.2f} bytes a token" if self._count else ""
         summary = f"{self._count:,} tokens, {self._bytes:,} bytes{rate}"
-        told = _for_script({"tokens": self._told.tolist(), "pieces": self._pieces})
-        self._write(_TAIL.replace("{summary}", summary).replace("{told}", told))
+        told = {"tokens": self._told.tolist(), "pieces": self._pieces}
+        self._write(_END.replace("{summary}", summary) + tail(told, _SCRIPT))
 
     def _cell(self, cell: Cell) -> str:
         before = "" if self._in_block else "<div>"
@@ -66,7 +68,7 @@ class TokenPage:
             self._pieces[cell.id] = (self._tokenizer.piece(cell.id), self._bytes_of(cell))
         parts = parts_of(cell.data) or [("mark", "⟨⟩")]
         opened = '<b class="s">' if cell.special else "<b>"
-        shown = f"{before}{opened}{''.join(map(_as_html, parts))}</b>"
+        shown = f"{before}{opened}{''.join(map(in_text, parts))}</b>"
         ends = parts[-1][0] == "newline" and self._in_block >= LINES
         return shown + self._end_block() if ends or self._in_block >= BLOCK else shown
 
@@ -85,52 +87,12 @@ class TokenPage:
         self._stream.write(text.encode())
 
 
-def _as_html(part: Part) -> str:
-    """The white space itself stays, so that lines break and copying gives it."""
-    kind, text = part
-    if kind == "space":
-        return "<i> </i>"
-    if kind == "tab":
-        return '<i class="t">\t</i>'
-    if kind == "newline":
-        return f'<i class="n">{text}</i>\n'
-    safe = escape("".join(map(_allowed, text)))
-    return safe if kind == "text" else f"<u>{safe}</u>"
-
-
-def _allowed(letter: str) -> str:
-    """HTML has no place for Unicode's noncharacters."""
-    number = ord(letter)
-    unfit = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF
-    return f"⟨U+{number:04X}⟩" if unfit else letter
-
-
-def _for_script(value: object) -> str:
-    """JSON that can't end the script element that it stands in."""
-    text = json.dumps(value, separators=(",", ":"))
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
-
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>Tokens of {name}</title>
-<style>
-:root { color-scheme: light dark; --ink: #111; --page: #fff; --faint: #6b6b6b; --box: #fff;
-  --a: #cdeaf7; --b: #fdf0b4; --c: #f9d3e1; --d: #d5f0c4; --special: #1f4e8c; --line: #bbb; }
+_STYLE = """\
+:root { --a: #cdeaf7; --b: #fdf0b4; --c: #f9d3e1; --d: #d5f0c4; --special: #1f4e8c; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #f1f1f1; --page: #16181c; --faint: #a9adb5; --box: #24272e;
-    --a: #1d4354; --b: #4d4417; --c: #552b3e; --d: #2b4a1f; --special: #a9cbff; --line: #555; }
+  :root { --a: #1d4354; --b: #4d4417; --c: #552b3e; --d: #2b4a1f; --special: #a9cbff; }
 }
-body { margin: 0; background: var(--page); color: var(--ink); display: flex;
-  flex-direction: column; font: 15px/1.7 ui-monospace, SFMono-Regular, Menlo, Consolas,
-  "Noto Sans Mono CJK JP", monospace; }
+body { display: flex; flex-direction: column; font: 15px/1.7 var(--mono); }
 header, footer, main { padding: 0 1.2rem; }
 header { order: -2; } footer { order: -1; color: var(--faint); }
 h1 { font-size: 1.1rem; margin: 1rem 0 0; }
@@ -142,28 +104,18 @@ b:nth-child(4n+1) { background: var(--a); } b:nth-child(4n+2) { background: var(
 b:nth-child(4n+3) { background: var(--c); } b:nth-child(4n) { background: var(--d); }
 b.s { background: var(--special); color: var(--page); font-weight: 700; }
 b.on { outline: 2px solid var(--ink); }
-i { font-style: normal; position: relative; } u { text-decoration: none; color: var(--faint); }
 b.s u { color: inherit; }
-i::before { content: "\\b7"; position: absolute; color: var(--faint); }
-i.t::before { content: "\\2192"; } i.n::before { content: none; }
-i.n { color: var(--faint); user-select: none; }
 #told { position: fixed; left: 1.2rem; bottom: 1rem; max-width: calc(100% - 4rem); margin: 0;
   padding: .5rem .8rem; background: var(--box); border: 1px solid var(--line);
   border-radius: 4px; overflow-wrap: anywhere; white-space: pre-wrap; }
 #told:empty { display: none; }
-</style>
-</head>
-<body>
-<header><h1>Tokens of {name}</h1></header>
-<main>"""
-_TAIL = """</main>
+"""
+_END = """</main>
 <footer>{summary}. <span id="how">Point at a token, or click it, to be told of it.</span>
 <noscript>Without scripts there are the borders alone.</noscript></footer>
 <output id="told"></output>
-<script type="application/json" id="data">{told}</script>
-<script>
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+"""
+_SCRIPT = """\
 const told = document.getElementById("told");
 const main = document.querySelector("main");
 const firsts = new Map(), ends = [];
@@ -194,7 +146,4 @@ main.addEventListener("click", event => {
   kept = token !== null && !(kept && token === on);
   tell(token);
 });
-</script>
-</body>
-</html>
 """

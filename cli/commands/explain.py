@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..answers import Prompt, as_json
@@ -15,7 +16,7 @@ from ..option_groups import PromptOptions, TalkOptions
 from ..options import open_terminal
 from ..prompt import open_prompt
 from ..prompt_words import Spelling
-from ..sink import open_sink
+from ..sink import STDOUT, open_sink
 from ..terminal import Terminal
 from ..unfold import unfold
 
@@ -32,6 +33,8 @@ lmtool explain "The fox jumped over the"
 lmtool explain "The king and the" --answer " queen"
 
 lmtool explain -f story.txt --at -1 --json
+
+lmtool explain "The king and the" -n 8 --html page.html
 
 The guide docs/explaining.md says what each figure is, and how it is reckoned."""
 
@@ -53,7 +56,10 @@ def explain(
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     which.check()
     chat.check(prompt)
-    with open_sink(told.output, terminal) as sink:
+    told.check()
+    with ExitStack() as open:
+        sink = open.enter_context(open_sink(told.output, terminal))
+        page = None if told.html is None else open.enter_context(open_sink(told.html, terminal))
         pending = open_prompt(prompt, terminal)
         session = open_session(model, terminal)
         # Explaining what comes next takes no room for it; writing on does.
@@ -68,7 +74,22 @@ def explain(
 
             stdout = terminal.stdout if told.output is None else None
             sink.write(as_report(found, stdout is not None and terminal.paints(stdout)))
+        if page is not None:
+            page.write(_page(session, found, told))
+    if told.html is not None and str(told.html) not in STDOUT:
+        terminal.note(f"written: {told.html}")
     return 0
+
+
+def _page(session: Session, found: Explained, told: Told) -> str:
+    """The page of --html, whose grid is read from the text once more."""
+    from ...engine.lens.grid import lens_grid
+    from ..explain_page import as_page, first_shown
+
+    if not found.explanations:
+        return as_page(found, [])
+    ids = found.ids[: found.explanations[-1].position]
+    return as_page(found, lens_grid(session.decoder, ids, first_shown(found), top=told.top))
 
 
 def _explained(session: Session, asked: Prompt, which: WhichPrediction, told: Told) -> Explained:
