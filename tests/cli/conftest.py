@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from reference import chats
+from reference.browser import Browser, browsing, find_browser
 from reference.scripted_model import Script, opener
 
 REAL = Script()
@@ -227,3 +228,23 @@ def chatty(bodies: Path, tmp_path: Path) -> Make:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser, where one is installed."""
+    command = find_browser()
+    if command is None:
+        pytest.skip("no Chromium is installed here; BROWSER_FOR_TESTS may name one")
+    with browsing(command, tmp_path_factory.mktemp("profile")) as one:
+        yield one
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The browser; in the end it must have had no complaints, and asked for files alone."""
+    chromium.requests.clear()
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+    assert [one for one in chromium.requests if not one.startswith("file:")] == []
