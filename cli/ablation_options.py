@@ -15,6 +15,7 @@ from .option_groups import PromptOptions
 from .prompt import argument_text
 from .settings import Many, Setting, setting
 from .terminal import Terminal
+from .text_table import fitted
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -31,6 +32,8 @@ NUMBERS: dict[PartKind, tuple[int, ...]] = {
 }
 """How many numbers each kind of part takes."""
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
+_SHOWN = 40
+"""Columns for the text of tokens that aren't seen."""
 _NAMED = 12
 """Parts that -v names; more are counted."""
 
@@ -120,14 +123,18 @@ class Ablation:
     parts: tuple[Part, ...] = ()
     unseen: tuple[range, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether anything is."""
+        return bool(self.parts or self.unseen)
+
     def words(self, ids: Sequence[int], spelling: Spelling) -> str:
-        """It in words, for people."""
+        """It in words, for people, to follow "without": what the tokens of `ids` say is shown."""
         listed = [str(part) for part in self.parts[:_NAMED]]
         if more := len(self.parts) - len(listed):
             listed.append(f"{more:,} more parts")
         for places in self.unseen:
-            shown = spelling.shown(*ids[places.start : places.stop])
-            listed.append(f"{_numbered(places)} `{shown}`")
+            shown = fitted(spelling.shown(*ids[places.start : places.stop]), _SHOWN)
+            listed.append(f"the sight of {_numbered(places)} `{shown}`")
         return ", ".join(listed)
 
 

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .ablation_options import Ablation
 from .answers import Prompt
 from .prompt_words import Spelling
 
 if TYPE_CHECKING:
     from ..engine.lens.explanation import Explanation, Guess, LayerStory, Neuron, Raised, View
+    from ..engine.lens.moves import Odds
+    from ..engine.lens.what_if import Contrast
     from ..engine.session import ModelCard
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Predictions and the text that they are of: the prompt, and what was written behind it."""
+    """Predictions and the text that they are of: the prompt, and what was written behind it.
+
+    `ablation` is what the model does without; if anything, `contrasts` has a contrast with the
+    whole model for each prediction.
+    """
 
     prompt: Prompt
     ids: tuple[int, ...]
     explanations: Sequence[Explanation]
     card: ModelCard
     spelling: Spelling
+    ablation: Ablation = field(default_factory=Ablation)
+    contrasts: Sequence[Contrast] = ()
+
+    def contrast(self, explanation: Explanation) -> Contrast | None:
+        """What the whole model says there; None where this is the whole model."""
+        pairs = zip(self.explanations, self.contrasts, strict=False)
+        return next((contrast for one, contrast in pairs if one is explanation), None)
+
+    def text(self, places: range) -> str:
+        """What the tokens at some places say together."""
+        data = b"".join(self.spelling.data(self.ids[place]) for place in places)
+        return data.decode("utf-8", "replace")
 
     def next(self, explanation: Explanation) -> int | None:
         """The token that the text goes on with there; None at its end."""
@@ -38,6 +57,7 @@ def as_object(found: Explained) -> dict[str, Any]:
         "prompt": found.prompt.text,
         "prompt_token_ids": list(found.prompt.ids),
         "tokens": [told.token(id) for id in found.ids],
+        **({"ablation": told.ablation(found.ablation)} if found.ablation else {}),
         "predictions": [told.prediction(one) for one in found.explanations],
     }
 
@@ -50,13 +70,14 @@ class _Told:
         return {"id": id, "token": self.found.spelling.text(id)}
 
     def prediction(self, one: Explanation) -> dict[str, Any]:
-        actual = self.found.next(one)
+        actual, contrast = self.found.next(one), self.found.contrast(one)
         return {
             "position": one.position,
             "answer": self.guess(one.view.answer),
             "actual": None if actual is None else self.token(actual),
             "rank": one.view.rank,
             "top": [self.guess(guess) for guess in one.view.top],
+            **({} if contrast is None else {"whole": self.whole(contrast)}),
             "first_leads": one.first_leads,
             "leads_from": one.leads_from,
             "logit": asdict(one.parts),
@@ -70,6 +91,27 @@ class _Told:
             ],
             "neurons": [self.neuron(neuron) for neuron in one.neurons],
         }
+
+    def ablation(self, ablation: Ablation) -> dict[str, Any]:
+        unseen = (
+            {"first": places.start, "last": places.stop - 1, "text": self.found.text(places)}
+            for places in ablation.unseen
+        )
+        return {"parts": [str(part) for part in ablation.parts], "unseen": list(unseen)}
+
+    def whole(self, contrast: Contrast) -> dict[str, Any]:
+        """What the whole model would say, and what becomes of it."""
+        move = contrast.move
+        return {
+            **self.view(contrast.whole),
+            "kl": move.kl,
+            "moved": [self.odds(one) for one in move.watched],
+        }
+
+    def odds(self, odds: Odds) -> dict[str, Any]:
+        sides = (("whole", odds.before), ("without", odds.after))
+        told = {n: {"probability": g.probability, "logit": g.logit} for n, g in sides}
+        return {**self.token(odds.id), **told}
 
     def guess(self, guess: Guess) -> dict[str, Any]:
         return {

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .explain_ablated import ablation_table
 from .explain_json import Explained
-from .explain_words import draw_prompt, words_table
-from .text_table import Table, as_text, fitted
+from .explain_words import draw_prompt, percent, words_table
+from .text_table import Table, as_text, fitted, wrapped
 
 if TYPE_CHECKING:
-    from ..engine.lens.explanation import Explanation, Guess, View
+    from ..engine.lens.explanation import Explanation, View
 
 WIDTH = 80
 _TOKEN = 14
@@ -43,7 +44,14 @@ class _Report:
         self.answer = self.shown(one.answer)
 
     def text(self) -> str:
-        parts = [self.heading(), self.layers(), self.sum(), self.strongest(), self.experts()]
+        parts = [
+            self.heading(),
+            self.ablated(),
+            self.layers(),
+            self.sum(),
+            self.strongest(),
+            self.experts(),
+        ]
         parts.append(words_table(self.one, self.words, self.answer, self.colour))
         parts.append(self.neurons())
         return "\n".join(part for part in parts if part)
@@ -60,15 +68,24 @@ class _Report:
         one, view = self.one, self.one.view
         lines = draw_prompt(self.words, one, self.colour)
         place = "" if view.rank == 1 else f", in place {view.rank:,}"
-        lines.append(f"answer  {self.bold(self.answer)}  {_percent(view.answer)} likely{place}")
+        lines.append(
+            f"answer  {self.bold(self.answer)}  {percent(view.answer.probability)} likely{place}"
+        )
         others = [guess for guess in view.top if guess.id != one.answer]
         if others:
-            listed = ", ".join(f"{self.shown(guess.id)} {_percent(guess)}" for guess in others)
+            listed = ", ".join(
+                f"{self.shown(guess.id)} {percent(guess.probability)}" for guess in others
+            )
             lines.append(_hung("others" if view.rank == 1 else "rather", listed))
         actual = self.found.next(one)
         if actual is not None and actual != one.answer:
             lines.append(f"text    goes on with {self.shown(actual)}")
         return "\n".join(lines) + "\n"
+
+    def ablated(self) -> str:
+        """What the whole model says, where this one lacks something."""
+        beside = self.found.contrast(self.one)
+        return "" if beside is None else ablation_table(self.found, beside, self.colour)
 
     def layers(self) -> str:
         """The logit lens beside what each half of a layer added to the answer's logit."""
@@ -93,8 +110,8 @@ class _Report:
 
     def view(self, view: View) -> list[str]:
         best = view.top[0]
-        answer = _percent(view.answer)
-        return [self.shown(best.id), _percent(best), answer, f"{view.rank:,}"]
+        answer = percent(view.answer.probability)
+        return [self.shown(best.id), percent(best.probability), answer, f"{view.rank:,}"]
 
     def leads(self) -> str:
         """Where the answer comes up first, and for good."""
@@ -181,17 +198,6 @@ def bar(value: float, largest: float) -> str:
     return "█" * whole + ("" if not rest else "▏▎▍▌▋▊▉"[rest - 1])
 
 
-def _percent(guess: Guess) -> str:
-    share = 100 * guess.probability
-    return f"{share:.1f}%" if share >= 0.05 else "<0.1%"
-
-
 def _hung(name: str, text: str) -> str:
     """`text` beside its name, wrapped under itself."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=f"{name:<8}",
-        subsequent_indent=" " * 8,
-        break_on_hyphens=False,
-    )
+    return "\n".join(wrapped(text, WIDTH, f"{name:<8}", " " * 8))

@@ -38,6 +38,12 @@ class Share:
     logit: float
 
 
+def percent(probability: float) -> str:
+    """A probability for people, never 0%: no token has that."""
+    share = 100 * probability
+    return f"{share:.1f}%" if share >= 0.05 else "<0.1%"
+
+
 def shares_of(one: Explanation, words: Sequence[Word]) -> list[Share]:
     """The sums of each word's tokens."""
     whole = sum(origin.norm for origin in one.origins) or 1.0

@@ -79,6 +79,21 @@ def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
     return f"…{text}" if keep_end else f"{text}…"
 
 
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """`text` in lines of at most `width` columns, if its words are no longer, cut at its spaces.
+
+    The first line begins with `first`, the others with `rest`.
+    """
+    lines = [first]
+    for word in text.split(" "):
+        gap = "" if lines[-1] in (first, rest) else " "
+        if gap and display_width(lines[-1]) + 1 + display_width(word) > width:
+            lines.append(rest)
+            gap = ""
+        lines[-1] += gap + word
+    return lines
+
+
 def printable(text: str) -> str:
     """`text` on one line, without characters that would move a terminal's cursor."""
     hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ..ablation_options import AblationSettings
 from ..answers import Prompt, as_json
 from ..chat_options import ChatPromptOptions
 from ..encoding import fitted_prompt
+from ..explain_ablated import beside_the_whole
 from ..explain_json import Explained, as_object
 from ..explain_options import Told, WhichPrediction
 from ..model_options import ReadingModel
@@ -45,6 +47,7 @@ def explain(
     which: WhichPrediction,
     chat: ChatPromptOptions,
     model: ReadingModel,
+    ablation: AblationSettings,
     told: Told,
     talk: TalkOptions,
 ) -> int:
@@ -56,6 +59,7 @@ def explain(
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     which.check()
     chat.check(prompt)
+    ablation.check(prompt)
     told.check()
     with ExitStack() as open:
         sink = open.enter_context(open_sink(told.output, terminal))
@@ -65,7 +69,11 @@ def explain(
         # Explaining what comes next takes no room for it; writing on does.
         most = 0 if which.tokens is None else which.tokens
         asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
+        seen, whole = asked.ids[: which.position(len(asked.ids))], session.decoder
+        gone = ablation.apply(session, seen, prompt, terminal)
         found = _explained(session, asked, which, told)
+        if gone:
+            found = beside_the_whole(found, gone, whole, session.decoder, told.top)
         _doubt(found, terminal)
         if told.json:
             sink.write(as_json(as_object(found)) + "\n")

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ... import InputError
 from ..cache.static import StaticCache
-from ..device import memory_errors, to_host
+from ..device import memory_errors
 from ..loop import CHUNK, ROWS
 from ..model.decoder import Decoder
 from ..sampling.sampler import checked
 from ..step import Piece, Step
 from .explanation import Guess
+from .moves import Answer, Move
 
 TOKENS = 2048
 """Tokens run together at most: as in scoring, enough to keep the cores busy."""
@@ -44,29 +45,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Odds:
-    """A token, how likely it was, and how likely it is."""
-
-    id: int
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """From one distribution p of the next token to another, q.
-
-    `kl` is KL(p || q) in nats: what q costs where p holds. `gained` and `lost` are the tokens whose
-    probability rose and fell most; `watched` are those that all moves of a comparison tell of.
-    """
-
-    kl: float
-    gained: tuple[Odds, ...]
-    lost: tuple[Odds, ...]
-    watched: tuple[Odds, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Moved:
     """A change and what it does: made in the first prompt alone, taken back in the second alone."""
 
@@ -79,8 +57,9 @@ class Moved:
 class Difference:
     """How the next token differs after two prompts, in all and by each change.
 
-    `first` and `second` are the likeliest tokens after each prompt. `found` counts the changes
-    before neighbours were put together.
+    `first` and `second` are the likeliest tokens after each prompt; `forth` and `back` lead from
+    the first one's distribution to the second one's, and back. `found` counts the changes before
+    neighbours were put together.
     """
 
     first: tuple[Guess, ...]
@@ -116,18 +95,18 @@ def compare(
         texts += (_taken_back(one, other, change) for change in changes)
     _check(texts, context)
     with memory_errors("comparing"), torch.inference_mode():
-        answers = _answers(decoder, texts)
-        heads = next(answers), next(answers)
-        p, q = (_Answer.of(logits, top) for logits in heads)
-        seen = tuple(dict.fromkeys((p.best[0].id, q.best[0].id, *watched)))
-        forth, back = p.towards(heads[1], seen, top), q.towards(heads[0], seen, top)
+        answers = map(Answer, _logits(decoder, texts))
+        p, q = next(answers), next(answers)
+        best = p.best(top), q.best(top)
+        seen = tuple(dict.fromkeys((best[0][0].id, best[1][0].id, *watched)))
+        forth, back = p.towards(q, seen, top), q.towards(p, seen, top)
         if len(changes) > 1:
             alone = [p.towards(next(answers), seen, top) for _ in changes]
             undone = [q.towards(next(answers), seen, top) for _ in changes]
         else:
             alone, undone = [forth] * len(changes), [back] * len(changes)
     moved = tuple(map(Moved, changes, alone, undone))
-    return Difference(p.best, q.best, forth, back, moved, len(aligned))
+    return Difference(*best, forth, back, moved, len(aligned))
 
 
 def align(first: Sequence[Word], second: Sequence[Word]) -> list[Change]:
@@ -192,40 +171,7 @@ def _check(texts: Sequence[Word], context: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What comes after a prompt: log-probabilities [V], and the likeliest tokens."""
-
-    logs: Tensor
-    best: tuple[Guess, ...]
-
-    @classmethod
-    def of(cls, logits: Tensor, top: int) -> _Answer:
-        logs = logits.double().log_softmax(-1)
-        best, ids = logs.topk(min(top, len(logs)))
-        told = (to_host(column) for column in (ids, best.exp(), logits[ids]))
-        return cls(logs, tuple(map(Guess, *told)))
-
-    def towards(self, logits: Tensor, watched: Sequence[int], top: int) -> Move:
-        """The way to another answer, whose logits are given [V]."""
-        other = logits.double().log_softmax(-1)
-        p, q = self.logs.exp(), other.exp()
-        kl = torch.where(p > 0, p * (self.logs - other), 0.0).sum()
-        risen = (q - p).topk(min(top, len(p)))
-        fallen = (p - q).topk(min(top, len(p)))
-
-        def odds(ids: Tensor) -> Iterator[Odds]:
-            yield from map(Odds, to_host(ids), to_host(p[ids]), to_host(q[ids]))
-
-        return Move(
-            max(0.0, float(kl)),  # which rounding may put below
-            tuple(odds(risen.indices[risen.values > 0])),
-            tuple(odds(fallen.indices[fallen.values > 0])),
-            tuple(odds(torch.tensor(watched, device=p.device))),
-        )
-
-
-def _answers(decoder: Decoder, texts: Sequence[Word]) -> Iterator[Tensor]:
+def _logits(decoder: Decoder, texts: Sequence[Word]) -> Iterator[Tensor]:
     """The logits after each text, [V] each; as many texts are read together as make `TOKENS`."""
     longest = max(map(len, texts))
     rows = max(1, min(ROWS, TOKENS // min(longest, CHUNK)))

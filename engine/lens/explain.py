@@ -12,9 +12,8 @@ import torch
 
 from ..device import memory_errors
 from ..model.decoder import Decoder
-from ..spec import DynamicScaling, LongScaling
 from .explanation import Explanation
-from .reading import read
+from .reading import prefills, read
 from .unravelling import Unravelling
 
 TOP = 5
@@ -40,13 +39,9 @@ def explain(
     wanted = [None] * len(positions) if answers is None else list(answers)
     assert len(wanted) == len(positions), "an answer, or None, for each position"
     assert all(0 < position <= len(ids) for position in positions), "a prediction has a prompt"
-    ropes = (rope.scaling for rope in decoder.spec.ropes())
-    together = not any(isinstance(scaling, DynamicScaling | LongScaling) for scaling in ropes)
     with memory_errors("explaining"), torch.inference_mode():
-        # Where each length of text has turns of its own, no two predictions share a prefill.
-        groups = [positions] if together else [[position] for position in positions]
         found: list[Explanation] = []
-        for group in groups:
+        for group in prefills(decoder.spec, positions):
             reading = read(decoder, ids[: max(group)])
             of_group = wanted[len(found) : len(found) + len(group)]
             found += Unravelling(decoder, reading, group, of_group).told(top, neurons)

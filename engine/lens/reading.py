@@ -12,6 +12,7 @@ from ..cache.static import StaticCache
 from ..loop import CHUNK
 from ..model.decoder import Decoder
 from ..model.passing import Pass
+from ..spec import DynamicScaling, LongScaling, ModelSpec
 from ..step import Piece, Step
 from .gathering import Chunk
 
@@ -30,6 +31,17 @@ class Reading:
     def shared(self) -> Pass:
         """The last step's, whose cache has all keys."""
         return self.chunks[-1].shared
+
+
+def prefills(spec: ModelSpec, positions: Sequence[int]) -> list[Sequence[int]]:
+    """Which predictions, each after so many tokens, can share a prefill: all that there are.
+
+    But where each length of text has turns of its own, none can.
+    """
+    ropes = (rope.scaling for rope in spec.ropes())
+    if any(isinstance(scaling, DynamicScaling | LongScaling) for scaling in ropes):
+        return [[position] for position in positions]
+    return [positions] if positions else []
 
 
 def read(decoder: Decoder, ids: Sequence[int], first: int = 0) -> Reading:

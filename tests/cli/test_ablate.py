@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lmtool import UsageError
 from lmtool.cli.ablation_options import NUMBERS, AblationSettings, Parts, Tokens, Words, parse
 from lmtool.cli.settings import declared_in
+from lmtool.cli.text_table import display_width
 from lmtool.cli.unseen import joined
 from lmtool.engine.knockout import Part, find_parts
 from lmtool.engine.request import Request
@@ -21,7 +22,7 @@ from lmtool.engine.session import Session
 from reference.adapters import save_adapter
 from reference.cases_experts import CASES
 
-from .conftest import Make, Ran, Run
+from .conftest import REAL, Make, Ran, Run
 
 DEFAULT = Path(__file__).resolve().parents[2] / "models" / "default"
 KEEPER = "The old keeper climbed the stairs of the lighthouse. The keeper"
@@ -122,7 +123,7 @@ def test_words_are_the_tokens_that_they_touch(real: Run) -> None:
         return real(KEEPER, *GREEDY, "--json", *wanted).json["token_ids"]
 
     ran = real(KEEPER, *GREEDY, "--ablate", "text:lighthouse", "-v")
-    assert "\nablated: tokens 11-12 `·lighthouse`\n" in f"\n{ran.err}"
+    assert "\nablated: the sight of tokens 11-12 `·lighthouse`\n" in f"\n{ran.err}"
     session = Session.load(DEFAULT, threads=1)
     assert session.tokenizer is not None
     ids = session.tokenizer.encode(KEEPER)
@@ -137,9 +138,9 @@ def test_words_are_the_tokens_that_they_touch(real: Run) -> None:
 def test_every_occurrence_but_the_one_that_ends_the_prompt(real: Run) -> None:
     ran = real(KEEPER, *GREEDY, "--ablate", "text:keeper", "-v")
     assert "`keeper` is seen where the prompt ends: the answer is read there\n" in ran.err
-    assert "ablated: tokens 3-4 `·keeper`\n" in ran.err
+    assert "ablated: the sight of tokens 3-4 `·keeper`\n" in ran.err
     ran = real(KEEPER, *GREEDY, "--ablate", "text:the", "-v")
-    assert "ablated: token 6 `·the`, token 10 `·the`\n" in ran.err
+    assert "ablated: the sight of token 6 `·the`, the sight of token 10 `·the`\n" in ran.err
     assert "where the prompt ends" not in ran.err
     quiet = real(KEEPER, *GREEDY, "--ablate", "text:keeper", "-q")
     assert (quiet.code, quiet.err) == (0, "")
@@ -266,3 +267,69 @@ def test_the_environment_the_config_file_and_escapes(
     found = real(*asked, "--config", str(config)).json["settings"]["ablate"]
     assert found == {"value": ["mlp:1", "text:so\nthe"], "source": "config file"}
     real(*asked, "--ablate", "text:\udcff").fails(4, "--ablate is not UTF-8")
+
+
+BALL = "Tom had a red ball. He gave the"
+
+
+def explained(command: Run, *arguments: str) -> Any:
+    ran = command("explain", *arguments, "--json", script=REAL)
+    assert (ran.code, ran.err) == (0, ""), ran
+    return ran.json
+
+
+def test_an_explanation_beside_the_whole_model_s(command: Run) -> None:
+    whole = explained(command, BALL)
+    assert "ablation" not in whole
+    assert "whole" not in whole["predictions"][0]
+    what = ("--ablate", "text:ball", "--ablate", "head:3.0-1")
+    found = explained(command, BALL, *what, "--answer", " ball")
+    assert found["ablation"] == {
+        "parts": ["head:3.0", "head:3.1"],
+        "unseen": [{"first": 5, "last": 5, "text": " ball"}],
+    }
+    (one,), (before,) = found["predictions"], whole["predictions"]
+    assert one["whole"]["answer"] == before["answer"]
+    assert (one["whole"]["rank"], one["whole"]["top"]) == (1, before["top"])
+    ball = one["whole"]["moved"][0]
+    assert (ball["token"], one["answer"]["token"]) == (" ball", " ball")
+    for name, answer in (("whole", before["answer"]), ("without", one["answer"])):
+        assert ball[name]["probability"] == pytest.approx(answer["probability"], abs=1e-6)
+        assert ball[name]["logit"] == pytest.approx(answer["logit"], abs=1e-4)
+    assert ball["whole"]["probability"] > 0.5 > 10 * ball["without"]["probability"]
+    assert one["whole"]["kl"] > 1
+    assert one["origins"][5]["norm"] == one["origins"][5]["logit"] == 0
+    assert one["layers"][3]["heads"][:2] == [0, 0]
+
+
+def test_what_it_writes_then(command: Run, real: Run) -> None:
+    what = ("--ablate", "text:ball")
+    found = explained(command, BALL, *what, "-n", "3", "--top", "2")
+    written = real(BALL, *what, "--temp", "0", "-n", "3", "--json").json["token_ids"]
+    assert [one["answer"]["id"] for one in found["predictions"]] == written
+    assert [len(one["whole"]["top"]) for one in found["predictions"]] == [2] * 3
+    # At a place within, only what stands before it counts.
+    at = explained(command, BALL, "--at", "6", "--ablate", "tokens:2-4")
+    assert at["predictions"][0]["position"] == 6
+    failed = command("explain", BALL, "--at", "6", *what, script=REAL)
+    failed.fails(2, "--ablate text:ball: the answer is read at the prompt's last token")
+    failed = command("explain", BALL, "--at", "5", *what, script=REAL)
+    failed.fails(2, "--ablate text:ball: the prompt doesn't have it")
+
+
+@pytest.mark.parametrize("prompt", [BALL, "むかし、ある日のことです。少年は山へ行きました。少年は"])
+def test_the_report_has_both(command: Run, prompt: str) -> None:
+    text = "text:ball" if prompt == BALL else "text:山へ行きました"
+    what = ("--ablate", text, "--ablate", "mlp:*", "--ablate", "head:*.*")
+    ran = command("explain", prompt, *what, script=REAL)
+    assert "\nWhat if: without mlp:0, mlp:1, " in ran.out
+    assert "the sight of token" in " ".join(ran.out.split())
+    assert " 18 more parts, " in " ".join(ran.out.split())
+    lines = iter(ran.out.splitlines())
+    heads = next(line for line in lines if line.startswith("token ") and "whole model" in line)
+    assert heads.split()[3:] == ["logit", "without", "logit", "change", "logit"]
+    first = next(lines).split()
+    assert f"answer  {first[0]}  {first[3]} likely" in ran.out
+    assert max(map(display_width, ran.out.splitlines())) <= 80
+    wrong = command("explain", prompt, "--ablate", "mlp:9", script=REAL)
+    wrong.fails(2, "no layer 9: the model has 6, numbered 0 to 5")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool import InputError
 from lmtool.engine.cache.static import StaticCache
-from lmtool.engine.lens.difference import CHANGES, Change, Move, Word, align, compare, join_nearest
+from lmtool.engine.lens.difference import CHANGES, Change, Word, align, compare, join_nearest
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.session import Session
 from lmtool.engine.spec import ModelSpec
 from lmtool.engine.step import Piece, Step
+from reference.moves import assert_is_move
 from reference.random_checkpoints import Case, random_ids, reference_logprobs
 from reference.random_specs import VOCAB, RandomSource, models
 
@@ -36,24 +36,6 @@ def logs_of(decoder: Decoder, text: Sequence[int]) -> torch.Tensor:
     cache = StaticCache(decoder.spec, 1, len(text), len(text), torch.float32, CPU)
     cache.reserve(0, len(text))
     return decoder(Step.of([Piece(0, 0, text, len(text))], CPU), cache)[0].double().log_softmax(-1)
-
-
-def assert_is_move(move: Move, p: torch.Tensor, q: torch.Tensor, slack: float) -> None:
-    """`move` leads from the distribution whose logarithms are p to that of q."""
-    kl = float(F.kl_div(q, p, log_target=True, reduction="sum"))
-    assert move.kl == pytest.approx(kl, abs=slack, rel=slack)
-    rise = q.exp() - p.exp()
-    for odds in (*move.gained, *move.lost, *move.watched):
-        assert odds.before == pytest.approx(float(p[odds.id].exp()), abs=slack)
-        assert odds.after == pytest.approx(float(q[odds.id].exp()), abs=slack)
-    for told, sign in ((move.gained, 1), (move.lost, -1)):
-        steps = [sign * (odds.after - odds.before) for odds in told]
-        assert all(step > 0 for step in steps)
-        assert steps == sorted(steps, reverse=True)
-        least = min(steps) if len(steps) == 5 else 0.0
-        others = torch.ones(len(p), dtype=torch.bool)
-        others[[odds.id for odds in told]] = False
-        assert float((sign * rise)[others].max()) <= least + slack
 
 
 @given(st.lists(few, max_size=12), st.lists(few, max_size=12), st.integers(1, 4))
