@@ -145,7 +145,7 @@ SCRIPT = """\
 const tip = document.getElementById("tip"), box = document.querySelector(".box");
 const grid = document.querySelector(".grid"), all = query => [...document.querySelectorAll(query)];
 const TOLD = ".grid tbody td, .words b, tr[data-layer]";
-let on = null, kept = false, picked = -1;
+let on = null, kept = false, pressed = false;
 
 function linesOf(element) {
   const row = element.parentNode;
@@ -190,7 +190,6 @@ function tell(element) {
   place();
 }
 function pick(number) {
-  picked = number;
   tell(null);
   for (const part of all("[data-of]")) part.hidden = Number(part.dataset.of) !== number;
   for (const radio of all("#pick input")) radio.checked = Number(radio.value) === number;
@@ -200,6 +199,9 @@ function pick(number) {
   for (const text of all(".text")) text.scrollTop = text.scrollHeight;
   const cell = grid.rows[0].cells[at];
   box.scrollLeft = cell.offsetLeft + cell.offsetWidth - box.clientWidth;
+}
+function colour(radio) {
+  radio.closest("section").querySelector(".words").dataset.by = radio.value;
 }
 /* One element of a group is reached by Tab, the others from there by the arrow keys. */
 function group(element) {
@@ -223,7 +225,9 @@ function roam(element) {
   for (const member of group(element)) member.tabIndex = -1;
   element.tabIndex = 0;
 }
+document.addEventListener("pointerdown", () => { pressed = true; });
 document.addEventListener("keydown", event => {
+  pressed = false;
   if (event.key === "Escape") tell(null);
   const element = event.target.closest(TOLD + ", .grid th, .grid td");
   if (!element) return;
@@ -234,6 +238,7 @@ document.addEventListener("keydown", event => {
   if (next) { roam(next); next.focus(); }
 });
 document.addEventListener("focusin", event => {
+  if (pressed) return; // what a click does is told below
   if (event.target.matches(TOLD)) { kept = true; tell(event.target); } else tell(null);
 });
 document.addEventListener("pointerover", event => {
@@ -245,17 +250,18 @@ document.addEventListener("click", event => {
   const element = event.target.closest(TOLD), again = kept && element === on;
   kept = element !== null && !again;
   tell(again ? null : element);
+  if (element) roam(element);
 });
 document.addEventListener("change", event => {
-  const words = event.target.closest("section")?.querySelector(".words");
   if (event.target.name === "of") pick(Number(event.target.value));
-  else if (words) words.dataset.by = event.target.value;
+  else colour(event.target);
 });
 addEventListener("scroll", () => { if (on) place(); }, true);
 addEventListener("resize", () => tell(null));
 if (grid) {
   for (const words of all(".words")) words.firstElementChild.tabIndex = 0;
   for (const row of all("tr[data-layer]")) row.tabIndex = row.dataset.layer === "0" ? 0 : -1;
+  all(".by input:checked").forEach(colour); // a browser may remember another than the first
   pick(0);
   roam(grid.tBodies[0].rows[grid.tBodies[0].rows.length - 1].cells[data.stories[0].column + 1]);
 }

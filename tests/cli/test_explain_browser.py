@@ -58,6 +58,15 @@ def test_a_browser_tells_of_what_is_pointed_at(
     assert browser.run(TIP).startswith("·had\n")
     browser.click("h1")
     assert browser.run(HIDDEN)
+    cells = [f".grid tbody tr:nth-child({row}) td:nth-child(3)" for row in (2, 3)]
+    browser.click(cells[0])
+    assert browser.run(TIP).startswith("After layer 0, what comes after Tom would be:")
+    browser.press("ArrowDown")
+    assert browser.run(TIP).startswith("After layer 1, what comes after Tom would be:")
+    browser.click(cells[0])
+    assert browser.run(TIP).startswith("After layer 0, what comes after Tom would be:")
+    browser.click(cells[0])
+    assert browser.run(HIDDEN)
     # The tip is always within the window.
     for cell in (".grid tbody tr:last-child td:last-child", ".words b:last-child"):
         browser.point(cell)
