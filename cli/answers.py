@@ -205,7 +205,10 @@ class Describer:
             },
             "timings": timings_json(self.timings),
             "model": asdict(self.card),
-            "settings": {name: asdict(one) for name, one in self.settings.items()},
+            "settings": {
+                name: {"value": one.value, "source": one.source}
+                for name, one in self.settings.items()
+            },
         }
         if cut := self._cut(answer):
             found["cut"] = cut

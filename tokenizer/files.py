@@ -13,11 +13,13 @@ from .. import LmtoolError, UsageError
 
 
 @contextmanager
-def replacing(path: Path) -> Generator[IO[bytes]]:
+def replacing(path: Path, beside: Path | None = None) -> Generator[IO[bytes]]:
     """A binary file that takes the place of `path` once the block ends without an error.
 
     Until then `path` stays as it was; after an error nothing is left behind. Something that isn't
     a plain file (`/dev/stdout`, a FIFO) is written straight through, since it can't be replaced.
+    Until then it is called `beside`, for those who have that name alone: a run that is killed
+    leaves it for the next one to write over. Otherwise it has a name that nobody else takes.
     Raises `LmtoolError` where the disk refuses.
     """
     try:
@@ -26,9 +28,14 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
                 yield stream
             return
         target = path.resolve()  # a link stays a link: what it points to is replaced
-        handle, beside = mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        opened: int | Path
+        if beside is None:
+            opened, name = mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            beside = Path(name)
+        else:
+            opened = beside
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with open(opened, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -38,9 +45,19 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise LmtoolError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what the disk refuses about `path`, or what it names itself, into `LmtoolError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise LmtoolError(f"cannot write `{where}`: {error.strerror or error}") from error
 
 
 def lock(handle: int, path: Path, output: Path) -> None:
@@ -72,8 +89,8 @@ def _mode(target: Path) -> int:
     return 0o666 & ~mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder, new or changed, durable, where the system lets a folder be opened."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

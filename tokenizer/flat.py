@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from .. import LmtoolError, UsageError
-from .files import lock, replacing
+from .. import UsageError
+from .files import lock, replacing, writing
 
 INDEX_WIDTH = 8
 """Bytes of an offset in the index."""
@@ -57,7 +57,7 @@ class FlatFiles:
 
         Raises `UsageError` while another run writes them, `LmtoolError` where the disk refuses.
         """
-        with _told(self.output), self._ids_partial.open("a+b") as ids:
+        with writing(self.output), self._ids_partial.open("a+b") as ids:
             lock(ids.fileno(), self._ids_partial, self.output)
             with self._index_partial.open("a+b") as index:
                 self._streams = ids, index
@@ -135,12 +135,3 @@ def _is_ours(facts: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and {"dtype", "byte_order", "documents"} <= found.keys()
-
-
-@contextmanager
-def _told(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        raise LmtoolError(f"cannot write `{where}`: {error.strerror or error}") from error

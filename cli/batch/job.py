@@ -18,7 +18,7 @@ from ...tokenizer.reading import read_template
 from ..sink import check_target
 from .log import KEY_BYTES, RowLog
 from .row_settings import RowSettings
-from .rows import Input, Scan
+from .rows import Scan
 
 if TYPE_CHECKING:
     from ...engine.session import Session
@@ -39,6 +39,7 @@ class Files:
     """Where the answers lie, and what says what they are."""
 
     output: Path
+    timings: Path | None = None
 
     @property
     def partial(self) -> Path:
@@ -50,16 +51,21 @@ class Files:
         """What the finished answers were made of."""
         return self.output.with_name(self.output.name + ".job")
 
-    def check(self, source: Input) -> None:
+    @property
+    def beside(self) -> Path:
+        """What the finished answers are called while they are put together."""
+        return self.output.with_name(self.output.name + ".whole")
+
+    def check(self, source: Path) -> None:
         """Raise `LmtoolError` where nothing could be written, or would be in the input's place."""
         check_target(self.output)
         if self.output.exists() and not self.output.is_file():
             raise UsageError(f"`{self.output}` is no plain file", hint="-o takes one")
-        ours = [path.resolve() for path in (self.output, self.partial, self.facts)]
-        if source.path.resolve() in ours:
-            raise UsageError(
-                f"`{source.path}` is read and can't be written", hint="name another -o"
-            )
+        ours = [self.output, self.partial, self.facts, self.beside]
+        ours = [path.resolve() for path in ours]
+        for path in (source, self.timings):
+            if path is not None and path.resolve() in ours:
+                raise UsageError(f"`{path}` and `{self.output}` get in each other's way")
 
 
 class Job:
@@ -72,35 +78,19 @@ class Job:
     def __init__(self, files: Files, log: RowLog, about: dict[str, Any], scan: Scan | None) -> None:
         self.log = log
         self._files = files
-        self._about = about | ({} if scan is None else {"rows": scan.rows, "input": scan.sha256})
+        self._about = about
+        self._scan = scan
         known = json.dumps(about, sort_keys=True).encode()
         self._digest = blake2b(known, digest_size=32).digest()
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, if that is known."""
+        return None if self._scan is None else self._scan.rows
 
     def key(self, row: bytes) -> str:
         """What tells a row, under the settings and the model of this job, from any other."""
         return blake2b(row, digest_size=KEY_BYTES, key=self._digest).hexdigest()
-
-    def take_up(self, fresh: bool, retry_errors: bool, began: str) -> str:
-        """Go on where an earlier run stopped, or begin; gives the time at which that was.
-
-        Raises `UsageError` where what is there belongs to another job.
-        """
-        log, files = self.log, self._files
-        header = {"began": began, "about": self._about}
-        if log.header is not None and not fresh:
-            self._check(log.header, f"`{files.partial}` was begun")
-            if retry_errors:
-                log.drop_errors()
-            return str(log.header["began"])
-        finished = None if fresh else self._finished()
-        if finished is None:
-            log.begin(header)
-            return began
-        # To run some rows again, the others become a log once more.
-        log.begin({**header, "began": finished["began"]})
-        with files.output.open("rb") as stream:
-            log.take_over(stream, retry_errors)
-        return str(finished["began"])
 
     def done(self) -> Counts | None:
         """What an earlier run has finished, None if there is something to do.
@@ -109,6 +99,30 @@ class Job:
         """
         finished = self._finished() if self.log.header is None else None
         return None if finished is None else Counts(finished["rows"], finished["failed"])
+
+    def take_up(self, fresh: bool, retry_errors: bool, now: str) -> str:
+        """Go on where an earlier run stopped, or begin; gives the time at which that was.
+
+        Raises `UsageError` where what is there belongs to another job.
+        """
+        log = self.log
+        finished = None
+        if not fresh and log.header is not None:
+            self._check(log.header, f"`{self._files.partial}` was begun")
+        elif not fresh:
+            finished = self._finished()
+        if fresh or log.header is None:
+            began = now if finished is None else finished["began"]
+            scan = None if self._scan is None else asdict(self._scan)
+            log.begin({"began": began, "about": self._about, "input": scan})
+        if finished is not None:
+            # For some rows to be run again, the answers become a log once more.
+            with self._files.output.open("rb") as stream:
+                log.take_over(stream)
+        if retry_errors:
+            log.drop_errors()
+        assert log.header is not None
+        return str(log.header["began"])
 
     def _finished(self) -> dict[str, Any] | None:
         """What is said of finished answers; None if there are none."""
@@ -121,39 +135,46 @@ class Job:
         except (OSError, ValueError, TypeError, KeyError):
             raise UsageError(
                 f"`{files.output}` is there, and `{files.facts}` doesn't say what of",
-                hint="--fresh writes it anew",
+                hint=FRESH,
             ) from None
         if files.output.stat().st_size != size:
-            raise UsageError(
-                f"`{files.output}` was changed after it was finished", hint="--fresh writes it anew"
-            )
+            raise UsageError(f"`{files.output}` was changed after it was finished", hint=FRESH)
         self._check(found, f"`{files.output}` was made")
         return found
 
-    def finish(self, ordered: bool) -> Counts:
-        """Give the answers their name. A run that was killed in here can do it again."""
+    def finish(self, scan: Scan, ordered: bool) -> Counts:
+        """Give the answers to the rows of `scan` their name, once all are there.
+
+        A run that was killed in here can do it again. Raises `UsageError` where the rows are others
+        than before.
+        """
+        if self.log.last > scan.rows or self._scan not in (None, scan):
+            raise UsageError("the rows have changed since they were begun with", hint=FRESH)
         counts = Counts(self.log.rows, self.log.failed)
         self.log.sync()
-        with replacing(self._files.output) as stream:
+        files = self._files
+        with replacing(files.output, files.beside) as stream:
             for line in self.log.lines(ordered):
                 stream.write(line)
             size = stream.tell()
         header = self.log.header
         assert header is not None
-        facts = {"began": header["began"], "about": self._about, "size": size, **asdict(counts)}
-        with replacing(self._files.facts) as stream:
+        facts = header | {"input": asdict(scan), "size": size, **asdict(counts)}
+        with replacing(files.facts, files.beside) as stream:
             stream.write((json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode())
-        self._files.partial.unlink()
+        files.partial.unlink()
         return counts
 
     def _check(self, theirs: dict[str, Any], was: str) -> None:
         difference = changed(theirs.get("about", {}), self._about)
+        if difference is None and self._scan is not None and theirs.get("input") is not None:
+            difference = changed(theirs["input"], asdict(self._scan))
         if difference is not None:
             raise UsageError(f"{was} with {difference}", hint=FRESH)
 
 
 def describe(
-    session: Session, settings: RowSettings, template: str | None, no_row_settings: bool
+    session: Session, settings: RowSettings, template: str | None, by_rows: bool
 ) -> dict[str, Any]:
     """All that answers depend on besides the rows: two jobs of which it is the same are the same.
 
@@ -169,7 +190,7 @@ def describe(
     if settings.sampling.seed.source == "hash":
         values["seed"] = None
     values |= {"prefill": chat.prefill, "escape": settings.prompt.escape, "template": template}
-    values["no_row_settings"] = no_row_settings
+    values["no_row_settings"] = not by_rows
     about = {
         "lmtool": __version__,
         **asdict(session.key),
@@ -207,13 +228,14 @@ def changed(theirs: dict[str, Any], ours: dict[str, Any]) -> str | None:
             return changed(cast("dict[str, Any]", other), cast("dict[str, Any]", value))
         if name in _IN_WORDS:
             return _IN_WORDS[name]
+        if name == "rows":
+            return f"{other:,} rows, not {value:,}"
         return f"{name} {_shown(cast('object', other))}, not {_shown(cast('object', value))}"
     return None
 
 
 _IN_WORDS = {
-    "rows": "more rows, or fewer",
-    "input": "other rows",
+    "sha256": "other rows",
     "weights": "other weights",
     "tokenizer": "another tokenizer",
     "adapters": "other adapters",

@@ -17,8 +17,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
-from ... import LmtoolError, UsageError
-from ...tokenizer.files import lock
+from ... import UsageError
+from ...tokenizer.files import lock, sync_folder, writing
 
 FORMAT = 1
 """The first line's "lmtool batch"; a later lmtool may write another."""
@@ -28,6 +28,7 @@ SYNC_S = 1.0
 
 KEY_BYTES = 8
 _NOWHERE = -1
+_HEAD = b'{"lmtool batch": '
 
 
 class RowLog:
@@ -44,21 +45,21 @@ class RowLog:
 
     def begin(self, header: dict[str, Any]) -> None:
         """Forget all there is, and begin with `header`."""
-        os.ftruncate(self._handle, 0)
+        with writing(self.path):
+            os.ftruncate(self._handle, 0)
         self._forget()
         self.header = header
         self._write(_line({"lmtool batch": FORMAT, **header}))
         self.sync()
+        sync_folder(self.path.parent)
 
-    def take_over(self, lines: Iterable[bytes], without_errors: bool) -> None:
+    def take_over(self, lines: Iterable[bytes]) -> None:
         """Put the lines of an earlier log behind what is there."""
         for line in lines:
             offset = self._end
             self._write(line)
             self._take(line, offset)
         self.sync()
-        if without_errors:
-            self.drop_errors()
 
     def add(self, row: int, key: str, answer: dict[str, Any]) -> None:
         """Put the answer to row number `row` behind what is there.
@@ -74,7 +75,8 @@ class RowLog:
 
     def sync(self) -> None:
         """Have all that was added on the disk."""
-        os.fsync(self._handle)
+        with writing(self.path):
+            os.fsync(self._handle)
         self._synced = monotonic()
 
     @property
@@ -121,10 +123,11 @@ class RowLog:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            written = os.write(self._handle, view)
-            view = view[written:]
-            self._end += written
+        with writing(self.path):
+            while view:
+                written = os.write(self._handle, view)
+                view = view[written:]
+                self._end += written
 
     def _note(self, offset: int, row: int, key: str, failed: bool) -> None:
         missing = row - len(self._offsets)
@@ -142,6 +145,8 @@ class RowLog:
             stream.seek(0)
             for line in stream:
                 if not line.endswith(b"\n"):
+                    if not self._end and not _may_be_header(line):
+                        raise self._foreign()
                     break
                 self._take(line, self._end)
                 self._end += len(line)
@@ -151,15 +156,18 @@ class RowLog:
         found = _parsed(line)
         if offset == 0:
             if found is None or found.pop("lmtool batch", None) != FORMAT:
-                raise UsageError(
-                    f"`{self.path}` is there, and is no batch that can be gone on with",
-                    hint="-o takes another name",
-                )
+                raise self._foreign()
             self.header = found
         elif found is not None:
             row, key = found.get("row"), found.get("key")
             if isinstance(row, int) and row > 0 and isinstance(key, str):
                 self._note(offset, row, key, "error" in found)
+
+    def _foreign(self) -> UsageError:
+        return UsageError(
+            f"`{self.path}` is there, and is no batch that can be gone on with",
+            hint="-o takes another name",
+        )
 
 
 @contextmanager
@@ -169,22 +177,26 @@ def open_log(path: Path, output: Path, sync_s: float = SYNC_S) -> Generator[RowL
     Raises `UsageError` where another process has it, or it is something else's, `LmtoolError`
     where the disk refuses.
     """
-    try:
+    with writing(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0))
-        try:
-            lock(handle, path, output)
-            log = RowLog(handle, path, sync_s)
+    try:
+        lock(handle, path, output)
+        log = RowLog(handle, path, sync_s)
+        with writing(path):
             log.mend()
-            try:
-                yield log
-            finally:
-                if log.header is None:  # nothing came of it
-                    path.unlink()
+        try:
+            yield log
         finally:
-            os.close(handle)
-    except OSError as error:
-        where = error.filename or path
-        raise LmtoolError(f"cannot write `{where}`: {error.strerror or error}") from error
+            if log.header is None:  # nothing came of it
+                path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _may_be_header(line: bytes) -> bool:
+    """Whether a power cut can have left this of a first line: its beginning, zeros behind."""
+    begun = line.rstrip(b"\0")[: len(_HEAD)]
+    return _HEAD.startswith(begun)
 
 
 def _line(value: dict[str, Any]) -> bytes:

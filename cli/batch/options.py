@@ -73,6 +73,14 @@ class ResultOptions:
             "--unordered", help="Answers as they came, not in the rows' order.", show_default=False
         ),
     ] = False
+    timings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write to FILE when each row was begun and answered.",
+            show_default=False,
+        ),
+    ] = None
     fresh: Annotated[
         bool,
         typer.Option(

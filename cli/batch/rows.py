@@ -51,6 +51,24 @@ class Scan:
     sha256: str
 
 
+class Meter:
+    """Counts rows, and takes their digest, while they are read."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._digest = sha256()
+
+    def add(self, data: bytes) -> None:
+        """One more row."""
+        self._rows += 1
+        self._digest.update(b"%d:" % len(data) + data)
+
+    @property
+    def scan(self) -> Scan:
+        """What has been read until now."""
+        return Scan(self._rows, self._digest.hexdigest())
+
+
 @dataclass(frozen=True)
 class Input:
     """A file of rows, or stdin, and what its rows are written as."""
@@ -72,16 +90,19 @@ class Input:
 
     def scan(self) -> Scan:
         """Read it to its end. Raises `InputError` where it can't be read."""
-        digest, count = sha256(), 0
+        meter = Meter()
         for _, data in self._records():
-            digest.update(b"%d:" % len(data) + data)
-            count += 1
-        return Scan(count, digest.hexdigest())
+            meter.add(data)
+        return meter.scan
 
-    def rows(self) -> Iterator[Row]:
-        """The rows in their order. Raises `InputError` where the input itself can't be read."""
+    def rows(self, meter: Meter) -> Iterator[Row]:
+        """The rows in their order; `meter` hears of each.
+
+        Raises `InputError` where the input itself can't be read.
+        """
         read = {"jsonl": _from_json, "lines": _from_text}.get(self.format, _from_cells)
         for number, (line, data) in enumerate(self._records(), 1):
+            meter.add(data)
             fault: InputError | None = None
             fields: dict[str, Any] = {}
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -28,29 +28,60 @@ class Tally:
     done: int = 0
     """Rows that have an answer, or an error for one."""
     failed: int = 0
+    fresh: int = 0
+    """Rows that this run has answered, and `tokens` that it decoded."""
     tokens: int = 0
-    """Tokens that were decoded by this run, and `answered` the rows."""
-    answered: int = 0
     since: float = field(default_factory=monotonic)
 
     @property
     def tokens_per_s(self) -> float:
         """Tokens a second of this run."""
-        return self.tokens / max(1e-9, monotonic() - self.since)
+        return self.tokens / max(1e-9, self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has lasted."""
+        return monotonic() - self.since
+
+
+@dataclass
+class _Waiting:
+    """A row that the engine is asked about, since when, and when its first token came."""
+
+    asked: Asked
+    taken: float = field(default_factory=monotonic)
+    first: float | None = None
+
+    def json(self, since: float, tokens: int) -> dict[str, Any]:
+        """Its line in the file of --timings, in seconds from `since`."""
+        moments = {"taken_s": self.taken, "first_token_s": self.first, "done_s": monotonic()}
+        return {
+            "row": self.asked.row.number,
+            **{name: at and round(at - since, 4) for name, at in moments.items()},
+            "prompt_tokens": len(self.asked.prompt.ids),
+            "completion_tokens": tokens,
+        }
 
 
 class Running:
     """One run of a job, to the end of its rows or until it is stopped."""
 
-    def __init__(self, session: Session, job: Job, asking: Asking, stopping: Stopping) -> None:
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        asking: Asking,
+        stopping: Stopping,
+        times: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """`times` hears of each row that is answered how long it took."""
         self._session = session
         self._job = job
         self._asking = asking
         self._stopping = stopping
-        self._waiting: dict[int, Asked] = {}
+        self._times = times
+        self._waiting: dict[int, _Waiting] = {}
         self._failure: Exception | None = None
-        self.rows = 0
-        """Rows that were read."""
         self.tally = Tally(job.log.rows, job.log.failed)
 
     def run(self, rows: Iterator[Row]) -> Iterator[Tally]:
@@ -60,25 +91,21 @@ class Running:
         """
         from ...engine.request import Outcome
 
-        log = self._job.log
         try:
             for event in self._session.stream(self._requests(rows)):
                 if isinstance(event, Outcome):
                     self._take(event)
                 else:
                     self.tally.tokens += 1
+                    waiting = self._waiting[event.request]
+                    waiting.first = waiting.first or monotonic()
                 yield self.tally
                 if self._stopping.asked:
                     self._stopping.end()
             if self._failure is not None:
                 raise self._failure
-            if log.last > self.rows:
-                raise UsageError(
-                    f"there were {log.last:,} rows or more before, and now {self.rows:,}",
-                    hint="--fresh begins again",
-                )
         finally:
-            log.sync()
+            self._job.log.sync()
 
     def _requests(self, rows: Iterator[Row]) -> Iterator[Request]:
         """What is still to be asked, one by one as the engine has room."""
@@ -92,14 +119,13 @@ class Running:
                 return
             if asked is None:
                 return
-            self._waiting[count] = asked
+            self._waiting[count] = _Waiting(asked)
             count += 1
             yield asked.request
 
     def _next(self, rows: Iterator[Row]) -> Asked | None:
         """The next row that has no answer and can have one; None at the end."""
         while (row := self._read(rows)) is not None:
-            self.rows = row.number
             key, known = self._job.key(row.data), self._job.log.key_of(row.number)
             if known is not None and known != key:
                 raise UsageError(
@@ -127,12 +153,15 @@ class Running:
             self._stopping.at_once = False
 
     def _take(self, outcome: Outcome) -> None:
-        asked = self._waiting.pop(outcome.request)
+        waiting = self._waiting.pop(outcome.request)
+        asked = waiting.asked
         if outcome.error is not None:
             self._put(asked.row, error_json(outcome.error))
         else:
-            self.tally.answered += 1
+            self.tally.fresh += 1
             self._put(asked.row, self._describe(asked, outcome.samples[0]))
+            if self._times is not None:
+                self._times(waiting.json(self.tally.since, len(outcome.samples[0])))
 
     def _describe(self, asked: Asked, tokens: Sequence[Token]) -> dict[str, Any]:
         """The contract's object, without what differs from run to run."""

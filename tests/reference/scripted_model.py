@@ -54,6 +54,8 @@ class Script:
     """What tells the weights from others."""
     rows: int = 4
     """Rows of a batch side by side."""
+    fails: bool = True
+    """Whether a batch's row with `FAIL` in it does."""
     diary: str | None = None
     """A file that gets a line `loading` and `token` whenever one of these begins."""
 
@@ -163,12 +165,17 @@ class ScriptedSession:
         from lmtool.engine.request import Outcome, Token
 
         coming = enumerate(requests)
+        self.asked = 0
         live: list[tuple[int, list[Any]]] = []
         told: dict[int, list[Token]] = {}
         while True:
             for number, request in islice(coming, self.script.rows - len(live)):
                 self.request = request
-                live.append((number, list(reply(request))))
+                self.asked += 1
+                said = reply(request)
+                if said == "FAIL" and not self.script.fails:
+                    said = "well"
+                live.append((number, list(said)))
                 told[number] = []
             if not live:
                 return
