@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import InputError
 from .evaluate_options import Operands
 from .evaluate_report import Line
+from .heat import Heat
 from .progress import StatusLine
+from .prompt_words import Spelling
 from .sources import say_if_typing
 from .terminal import Terminal
 
@@ -35,6 +37,8 @@ class Result:
     vocabulary: int
     """A hash of the tokenizer's: equal ones give texts the same ids."""
     losses: dict[str, Loss] = field(default_factory=dict[str, "Loss"])
+    heats: dict[str, Heat] = field(default_factory=dict[str, Heat])
+    """Where the losses sit, if that was asked for."""
 
     @property
     def total(self) -> Loss:
@@ -98,10 +102,12 @@ def evaluate_texts(
     texts: Operands,
     window: tuple[int, int],
     terminal: Terminal,
+    heat: int = 0,
 ) -> Result:
     """A model's losses on the texts, by windows of so many tokens and their stride.
 
-    Raises `InputError` where no text has a token to foretell.
+    `heat` is how many tokens of each text are kept for a heat-map; with 0 there is none. Raises
+    `InputError` where no text has a token to foretell.
     """
     from ..engine.score import Loss, losses
     from ..tokenizer.corpus import Corpus
@@ -116,16 +122,22 @@ def evaluate_texts(
         loss = result.losses[name] = Loss()
         corpus = Corpus((path,), separators, exact=True)
         feed = _Feed(corpus, tokenizer, texts, width, stride)
+        hot = Heat(Spelling(tokenizer), heat)
         try:
             for values in losses(session, feed.passages()):
                 loss.add(values)
-                if feed.ended():
+                done = feed.done()
+                if heat:
+                    done.warm(hot, values)
+                if done.last:
                     loss.close()
                 status.show(f"{session.card.name}: {name}: {loss.tokens:,} tokens")
         finally:
             status.clear()
         loss.close()
         loss.bytes = feed.bytes
+        if heat:
+            result.heats[name] = hot
         if not loss.tokens:
             terminal.warn(f"`{name}` has no token that another stands before: nothing to foretell")
         elif loss.tokens < width - 1:
@@ -142,6 +154,21 @@ def tokenizer_of(session: Session) -> Tokenizer:
     return session.tokenizer
 
 
+class _Done(NamedTuple):
+    """A passage that was run: whether it is its document's first, or last."""
+
+    passage: Passage
+    begins: bool
+    last: bool
+
+    def warm(self, heat: Heat, values: Sequence[float]) -> None:
+        """Hand on the tokens that were scored, and the one that a document begins with."""
+        ids = self.passage.ids
+        if self.begins:
+            heat.begin(ids[0])
+        heat.add(ids[self.passage.first :], values)
+
+
 class _Feed:
     """A file's documents as windows of ids; `bytes` are those of the tokens to be scored."""
 
@@ -152,7 +179,7 @@ class _Feed:
         self._tokenizer = tokenizer
         self._texts = texts
         self._window = width, stride
-        self._last: deque[bool] = deque()
+        self._under_way: deque[_Done] = deque()
         self.bytes = 0
 
     def passages(self) -> Iterator[Passage]:
@@ -161,18 +188,20 @@ class _Feed:
 
         for document in self._documents():
             before: Passage | None = None
+            begins = True
             for passage in slide(self._ids(document), *self._window):
                 if before is not None:
-                    self._last.append(False)
+                    self._under_way.append(_Done(before, begins, last=False))
                     yield before
+                    begins = False
                 before = passage
             if before is not None:
-                self._last.append(True)
+                self._under_way.append(_Done(before, begins, last=True))
                 yield before
 
-    def ended(self) -> bool:
-        """Whether the passage whose losses came last is a document's last; asked once for each."""
-        return self._last.popleft()
+    def done(self) -> _Done:
+        """The passage whose losses came last; asked once for each."""
+        return self._under_way.popleft()
 
     def _documents(self) -> Iterator[Iterator[str]]:
         parts = self._corpus.parts()
@@ -202,6 +231,14 @@ class _Feed:
                 self.bytes -= min(len(alone), len(encoded.text.encode()))
             first = False
             yield encoded.ids
+
+
+def each_heat(results: Sequence[Result]) -> Iterator[tuple[Line, Heat]]:
+    """Where the loss sits, of each model and text that there is something to show of."""
+    for result in results:
+        for line in result.lines()[: len(result.losses)]:  # without the total
+            if line.loss.tokens and line.text in result.heats:
+                yield line, result.heats[line.text]
 
 
 def warn_of_tokenizers(results: list[Result], terminal: Terminal) -> None:

@@ -8,10 +8,13 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from ... import UsageError
 from ..answers import as_json
+from ..confidence import colours
 from ..evaluate_options import Operands, WindowSettings, models_to_run
 from ..evaluate_report import as_table
-from ..evaluating import Result, evaluate_texts, rereadable, warn_of_tokenizers
+from ..evaluating import Result, each_heat, evaluate_texts, rereadable, warn_of_tokenizers
+from ..heat_report import SHOWN, draw_heat
 from ..model_options import ReadingModel
 from ..opening import open_session
 from ..option_groups import TalkOptions
@@ -22,6 +25,8 @@ from ..unfold import unfold
 EPILOG = """Examples:
 
 lmtool evaluate story.txt
+
+lmtool evaluate story.txt --heat
 
 lmtool evaluate ./small ./large valid-*.txt --doc-separator '<|endoftext|>'
 
@@ -44,6 +49,22 @@ class EvaluateReport:
             *("-o", "--output"), metavar="FILE", help="Write to a file.", show_default=False
         ),
     ] = None
+    heat: Annotated[
+        bool,
+        typer.Option(
+            "--heat",
+            help="Show the text itself as well, each token as hot as it was dear, and the dearest "
+            "words.",
+            show_default=False,
+        ),
+    ] = False
+
+    def kept(self) -> int:
+        """How many tokens of each text are kept for what is shown of it. Raises `UsageError`."""
+        if self.heat and self.json:
+            raise UsageError("--heat and --json exclude each other", hint="`score --json` gives "
+                             "the log-probability of each token of a line")  # fmt: skip
+        return SHOWN if self.heat else 0
 
 
 @unfold
@@ -61,12 +82,13 @@ def evaluate(
     """
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
     wanted = models_to_run(texts.models, model)
+    kept = report.kept()
     with rereadable(texts.texts, len(wanted), terminal) as paths:
         results: list[Result] = []
         for settings in wanted:
             session = open_session(settings, terminal)
             window = windows.chosen(session.context)
-            results.append(evaluate_texts(session, paths, texts, window, terminal))
+            results.append(evaluate_texts(session, paths, texts, window, terminal, kept))
             del session  # before the next one takes its memory
     warn_of_tokenizers(results, terminal)
     with open_sink(report.output, terminal) as sink:
@@ -76,4 +98,8 @@ def evaluate(
         else:
             lines = [line for result in results for line in result.lines()]
             sink.write(as_table(lines, with_model=len(results) > 1))
+        if report.heat:
+            colour = colours(terminal, report.output)
+            for line, heat in each_heat(results):
+                sink.write(draw_heat(line, heat, colour))
     return 0
