@@ -10,7 +10,7 @@ A snippet is a ```console block under one of these comments (tests/docs sees tha
     <!-- not run: the reason -->
 
 Commands start with `$ ` and run by bash on a terminal of 100 columns, all those of a page in one
-folder that starts with README.md and LICENSE in it, as a fresh clone does.
+folder that starts with README.md, LICENSE and recipes/ in it, as a fresh clone does.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def fill_workplace(folder: Path) -> dict[str, str]:
     """Make `folder` what a reader has after cloning, and return an environment with `lmtool`."""
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "recipes").symlink_to(ROOT / "recipes", target_is_directory=True)
     hidden = folder / ".bin"
     hidden.mkdir()
     (hidden / "lmtool").symlink_to(ROOT, target_is_directory=True)
