@@ -27,14 +27,15 @@ class Count:
         """Bytes a token; None without tokens."""
         return self.bytes / self.tokens if self.tokens else None
 
-    def record(self) -> dict[str, object]:
-        """The counts by name."""
-        return {
+    def record(self, *, ratio: bool = False) -> dict[str, object]:
+        """The counts by name, and the `ratio` where that is asked for."""
+        counts: dict[str, object] = {
             "tokens": self.tokens,
             "newlines": self.newlines,
             "characters": self.characters,
             "bytes": self.bytes,
         }
+        return counts | {"ratio": self.ratio} if ratio else counts
 
 
 class CountTable:
@@ -70,15 +71,20 @@ def total_of(counts: Sequence[Count]) -> Count:
 
 
 def as_json(
-    model: str, counts: Sequence[Count], failed: Sequence[tuple[str, InputError]]
+    model: str,
+    counts: Sequence[Count],
+    failed: Sequence[tuple[str, InputError]],
+    *,
+    ratio: bool = False,
 ) -> dict[str, object]:
     """The counts of each file and their total; `failed` is left out where nothing did."""
     found: dict[str, object] = {
         "model": model,
         "files": [
-            {"file": None if one.file == "-" else one.file, **one.record()} for one in counts
+            {"file": None if one.file == "-" else one.file, **one.record(ratio=ratio)}
+            for one in counts
         ],
-        "total": total_of(counts).record(),
+        "total": total_of(counts).record(ratio=ratio),
     }
     if failed:
         found["failed"] = [{"file": file, "error": error.message} for file, error in failed]

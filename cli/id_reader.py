@@ -167,10 +167,7 @@ class IdReader:
             self._count += count
             yield ids
         if held:
-            raise InputError(
-                f"`{self._path}` ends inside an id: {self._count * width + len(held)} bytes "
-                f"are not a multiple of {width}"
-            )
+            raise _ends_inside(self._path, self._count * width + len(held), width)
 
     def _look_up_flat(self, ids: list[int]) -> list[int]:
         """`ids`, of which some are new or not in the vocabulary."""
@@ -202,6 +199,18 @@ class IdReader:
         self.bad += 1
         self.first_bad = self.first_bad or error
         return [REPLACED] if self._errors == "replace" else []
+
+
+def check_flat(tokenizer: Tokenizer, path: Path) -> None:
+    """Raise `InputError` for a .bin file that ends inside an id, before any of it is read."""
+    width = 2 if binary_code(tokenizer) == "H" else 4
+    size = path.stat().st_size if path.is_file() else 0
+    if size % width:
+        raise _ends_inside(path, size, width)
+
+
+def _ends_inside(path: Path, size: int, width: int) -> InputError:
+    return InputError(f"`{path}` ends inside an id: {size} bytes are not a multiple of {width}")
 
 
 def _printable(word: bytes) -> str:

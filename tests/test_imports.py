@@ -31,11 +31,10 @@ LAYERS = (
     ("matrix", "knockout"),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
-    ("parallel", "runner", "fixed", "scheduler", "kept", "ablation"),
+    ("parallel", "runner", "scheduler", "kept", "ablation"),
     ("weights", "speculate"),
     ("loop", "prompt_cache"),
-    ("voice", "streaming"),
-    ("generation",),
+    ("voice", "waves"),
     ("session",),
     ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows", "scaling"),
 )

@@ -47,7 +47,10 @@ def replacing(path: Path, beside: Path | None = None) -> Generator[IO[bytes]]:
             raise
         sync_folder(target.parent)
     except OSError as error:
-        raise LmtoolError(f"cannot write `{path}`: {error.strerror or error}") from error
+        reason = error.strerror or error
+        if isinstance(error, FileNotFoundError) and not path.resolve().parent.is_dir():
+            reason = f"no such folder: `{path.parent}`"
+        raise LmtoolError(f"cannot write `{path}`: {reason}") from error
 
 
 @contextmanager

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 """The name of the model that ships inside the package."""
 
+_FILES = (".json", ".model", ".spm", ".tiktoken", ".txt")
+"""How tokenizers' files end, and no repository's name."""
+
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -34,7 +37,7 @@ def locate(
     if name and _exists(path):
         return path
     repository = parse_id(name)
-    if repository is None:
+    if repository is None or path.suffix in _FILES:
         raise ModelError(f"no such file or folder: `{name}`")
     snapshot = find_snapshot(repository)
     if snapshot is not None and not missing(snapshot, wanted):

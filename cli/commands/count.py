@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -108,17 +109,16 @@ def count(
         for batch in source.texts(text.records):
             rows = map(counter.count_whole, counter.encode(batch))
             table = CountTable(columns.names)
-            line = _json_line if columns.json else table.line
+            line = partial(_json_line, ratio=columns.ratio) if columns.json else table.line
             terminal.out("".join(line(row).rstrip("\n") + text.end for row in rows))
         return Exit.DONE
-    table = CountTable(columns.names, source.files)
-    return _count_files(source, counter, None if columns.json else table, terminal)
+    return _count_files(source, counter, columns, terminal)
 
 
-def _json_line(count: Count) -> str:
+def _json_line(count: Count, *, ratio: bool) -> str:
     import json
 
-    return json.dumps(count.record())
+    return json.dumps(count.record(ratio=ratio))
 
 
 def _source(text: TextOptions, columns: Columns, terminal: Terminal) -> Source:
@@ -156,10 +156,9 @@ class _Counter:
         return _add_up(name, encode_blocks(self.tokenizer, blocks, self._bos, self._special))
 
 
-def _count_files(
-    source: Source, counter: _Counter, table: CountTable | None, terminal: Terminal
-) -> int:
-    """Count file after file, each told at once in `table`; all of them in JSON without one."""
+def _count_files(source: Source, counter: _Counter, columns: Columns, terminal: Terminal) -> int:
+    """Count file after file, each told at once in a table; or all of them in JSON."""
+    table = None if columns.json else CountTable(columns.names, source.files)
     counts: list[Count] = []
     failed: list[tuple[str, InputError]] = []
     for path, blocks in source.named():
@@ -175,7 +174,7 @@ def _count_files(
         if table is not None:
             terminal.out(table.line(counts[-1]))
     if table is None:
-        terminal.out_json(as_json(counter.tokenizer.name, counts, failed))
+        terminal.out_json(as_json(counter.tokenizer.name, counts, failed, ratio=columns.ratio))
     elif len(source.files) > 1:
         terminal.out(table.line(total_of(counts)))
     return code_of(failed[0][1]) if failed else Exit.DONE

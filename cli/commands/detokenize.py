@@ -57,6 +57,7 @@ def detokenize(
     it; a .bin file holds them as tokenize writes it. Several files are one text.
     """
     from ...tokenizer.corpus_encoding import made_by_another
+    from ..id_reader import check_flat
     from ..sources import check_files, named_once
 
     terminal = open_terminal(talk.quiet, talk.verbose, talk.color)
@@ -67,6 +68,8 @@ def detokenize(
     tell_settings(terminal, which, ids)
     check_files(paths, "lmtool detokenize reads files of ids, or stdin")
     for path in paths:
+        if path.suffix == ".bin":
+            check_flat(tokenizer, path)
         if path.suffix == ".bin" and made_by_another(tokenizer, path):
             facts = path.with_suffix(".json")
             terminal.warn(f"the ids in `{path}` are another tokenizer's, as `{facts}` says")
@@ -113,9 +116,7 @@ def _readers(tokenizer: Tokenizer, ids: InputOptions, terminal: Terminal) -> Ite
         if reader.first_bad is not None:
             done = "left out" if ids.errors.value == "skip" else "replaced by U+FFFD"
             what = "word" if reader.bad == 1 else "words"
-            terminal.warn(
-                f"{reader.bad:,} {what} {done}, the first of them {reader.first_bad.message}"
-            )
+            terminal.warn(f"{reader.bad:,} {what} {done}; the first: {reader.first_bad.message}")
 
 
 class _Text:

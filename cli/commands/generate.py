@@ -45,8 +45,7 @@ from ..terminal import Terminal
 from ..unfold import unfold
 
 if TYPE_CHECKING:
-    from ...engine.generation import Generation
-    from ...engine.session import Session
+    from ...engine.session import Generation, Session
 
 EPILOG = """Examples:
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ... import UsageError
 from ..completion import complete_model
 from ..fetching import find_model
 from ..options import (
@@ -78,6 +79,11 @@ def inspect(
     path = find_model(model, offline, terminal)
     facts: dict[str, Any] = {"name": path.resolve().name, "path": str(path)}
     whole = tokenizer or (has_tokenizer(path) and not has_weights(path))
+    if whole and (ctx_size is not None or kv_dtype != "auto"):
+        option = "--kv-dtype" if ctx_size is None else "-c"
+        raise UsageError(
+            f"{option} is about a model's memory, and of `{path}` the tokenizer alone is shown"
+        )
     if not whole:
         from ...engine.facts import checkpoint_facts
 

@@ -91,6 +91,14 @@ class TokenForm:
         ),
     ] = None
 
+    def _refuse_beside_check(self) -> None:
+        forms = {"--ids": self.ids, "--pieces": self.pieces, "--offsets": self.offsets}
+        forms |= {"--json": self.json, "--characters": self.characters, "-0": self.null}
+        forms |= {"-o": self.output is not None}
+        for name, given in forms.items():
+            if self.check and given:
+                raise UsageError(f"--check writes nothing, so {name} has nothing to do")
+
     @property
     def binary(self) -> bool:
         """Whether flat ids are wanted."""
@@ -107,8 +115,12 @@ class TokenForm:
         from ..token_writers import Form, Style
 
         style = Style.chosen(ids=self.ids, pieces=self.pieces, offsets=self.offsets, json=self.json)
-        if self.check and self.output is not None:
-            raise UsageError("--check writes nothing, so -o has nothing to do")
+        self._refuse_beside_check()
+        if self.characters and style not in (Style.offsets, Style.json):
+            raise UsageError(
+                "--characters is about offsets, and none are written",
+                hint="--offsets or --json writes them",
+            )
         if self.binary and (style is not Style.ids or self.null):
             raise UsageError("a .bin file holds ids alone", hint="leave out the other formats")
         if self.null and (source.zero or style is Style.json):

@@ -120,9 +120,9 @@ def _base(
     option = "--from" if extend is None else "--extend"
     for other, given in chosen.items():
         if given:
-            raise UsageError(
-                f"{option} and {other} exclude each other", hint="the tokenizer decides that"
-            )
+            both = "--from learns its kind anew from your text, --extend keeps its tokens"
+            hint = both if other == "--from" else "the tokenizer decides that"
+            raise UsageError(f"{option} and {other} exclude each other", hint=hint)
     name = again if extend is None else extend
     assert name is not None
     return Base(open_tokenizer(name, False, terminal), extend is not None)

@@ -20,11 +20,11 @@ class Veiled:
     def __init__(self, cache: KVCache, unseen: Sequence[range]) -> None:
         self._cache = cache
         self._unseen = unseen
-        self._known: dict[tuple[Segment, int, int], Tensor] = {}
+        self._known: dict[tuple[Segment, int], Tensor] = {}
 
-    def reserve(self, row: int, length: int, first: int = 0) -> bool:
+    def reserve(self, row: int, length: int) -> None:
         """See `KVCache`."""
-        return self._cache.reserve(row, length, first)
+        self._cache.reserve(row, length)
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """See `KVCache`."""
@@ -33,8 +33,7 @@ class Veiled:
     def read(self, layer: int, segment: Segment) -> KeyValue:
         """See `KVCache`: slots of unseen positions are told to be empty."""
         kv = self._cache.read(layer, segment)
-        # Views of blocks: windows see fewer of them.
-        key = (segment, kv.k.shape[2], 0 if kv.positions is None else len(kv.positions))
+        key = (segment, kv.k.shape[2])
         if key not in self._known:
             self._known[key] = self._seen(kv, segment)
         return kv._replace(positions=self._known[key])

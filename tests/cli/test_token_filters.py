@@ -86,7 +86,7 @@ def test_bad_input_is_replaced_or_skipped_and_counted(filters: Run) -> None:
     bad = f"{ids[0]} x 99999 {' '.join(ids[1:])}".encode()
     put = filters("detokenize", "--errors", "replace", stdin=bad)
     assert (put.code, put.out) == (0, "a��b")
-    assert "2 words replaced by U+FFFD, the first of them not a token id: `x`" in put.err
+    assert "2 words replaced by U+FFFD; the first: not a token id: `x`" in put.err
     assert filters("detokenize", "--errors", "skip", stdin=bad).out == "ab"
     filters("count", "--errors", "often").fails(2, "strict, replace or skip")
 
@@ -161,3 +161,57 @@ def test_ids_pass_a_real_pipe_that_closes(lmtool_environ: dict[str, str], tmp_pa
     )
     assert done.stdout.decode() == "öld {\nöld {\n141 141\n", os.fsdecode(done.stderr)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("tokenize", "--check", "--json"), "--check writes nothing, so --json has nothing to do"),
+        (("tokenize", "--check", "--pieces"), "so --pieces has nothing to do"),
+        (("tokenize", "--check", "-0"), "so -0 has nothing to do"),
+        (("tokenize", "--check", "-o", "a"), "so -o has nothing to do"),
+        (("tokenize", "--characters", "--pieces"), "--characters is about offsets"),
+        (("tokenize", "--characters"), "--characters is about offsets"),
+        (("tokenize", "--check", "--characters"), "so --characters has nothing to do"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    filters: Run, arguments: tuple[str, ...], says: str
+) -> None:
+    filters(*arguments, "-p", "a").fails(2, says)
+
+
+def test_the_ratio_is_in_json_if_it_is_asked_for(filters: Run) -> None:
+    found = json.loads(filters("count", "--json", "--ratio", "-p", "the old").out)
+    (one,) = found["files"]
+    assert one["ratio"] == found["total"]["ratio"] == one["bytes"] / one["tokens"]
+    assert '"ratio"' not in filters("count", "--json", "-p", "the old").out
+    rows = filters("count", "--json", "--ratio", "--lines", stdin=b"a\n\n").out.splitlines()
+    assert [json.loads(row)["ratio"] for row in rows] == [1.0, None]
+
+
+def test_flat_ids_that_end_too_soon_are_refused_before_anything_is_written(filters: Run) -> None:
+    Path("odd.bin").write_bytes(b"\x01\x00\x02\x00\xff")
+    Path("whole.bin").write_bytes(b"\x01\x00")
+    ran = filters("detokenize", "whole.bin", "odd.bin")
+    ran.fails(4, "`odd.bin` ends inside an id: 5 bytes are not a multiple of 2")
+    assert ran.out == ""
+
+
+def test_what_is_no_tokenizer_is_said_to_be_none(filters: Run) -> None:
+    Path("a.txt").write_text("hello\n")
+    filters("count", "-m", "a.txt", "-p", "a").fails(3, "`a.txt` is not a vocabulary")
+    filters("count", "-m", "here/x.model", "-p", "a").fails(3, "no such file or folder: `here/x.")
+    ran = filters("train-tokenizer", "a.txt", "-o", "o", "--extend", "F/x.model")
+    ran.fails(3, "no such file or folder: `F/x.model`")
+
+
+def test_what_else_does_not_go_together_is_said(filters: Run, tmp_path: Path) -> None:
+    tokenizer = str(tmp_path / "tokenizer.json")
+    Path("a.txt").write_text("hello\n")
+    both = ("--from", tokenizer, "--extend", tokenizer)
+    filters("train-tokenizer", "a.txt", "-o", "o", *both).fails(2, "--extend keeps its tokens")
+    filters("inspect", tokenizer, "-c", "5").fails(2, "-c is about a model's memory")
+    filters("inspect", tokenizer, "--kv-dtype", "int8").fails(2, "--kv-dtype is about a model's")
+    ran = filters("tokenize", "-p", "a", "--html", "no/a.html")
+    ran.fails(1, "cannot write `no/a.html`: no such folder: `no`")

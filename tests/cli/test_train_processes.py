@@ -85,3 +85,41 @@ def test_a_disk_that_takes_no_more_is_one_line(
     assert done.returncode == 1
     assert done.stderr == b"error: cannot write `below/made/tokenizer.json`: File too large\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+from lmtool import LmtoolError
+from lmtool.tokenizer.corpus import Corpus
+from lmtool.tokenizer.recipe import Recipe
+from lmtool.tokenizer.training import workers
+from lmtool.tokenizer.training.train import Effort, train
+workers._can_fork = lambda: False
+print("begun", flush=True)
+try:
+    train(Corpus((Path("a.txt"),)), Recipe(vocab_size=300), Effort(threads=2))
+except LmtoolError as error:
+    sys.exit(f"{error.message}; {error.hint}")
+"""
+
+
+def test_a_program_without_a_guard_is_told_so_and_ends(
+    lmtool_environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_bytes(LINES)
+    (tmp_path / "unguarded.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "unguarded.py"],
+        cwd=tmp_path,
+        env=lmtool_environ,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    # The processes came as far as the parent did, and no further, if they weren't ended before.
+    assert 2 <= len(done.stdout.splitlines()) <= 3
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("the program that trains is run again by each process that it starts; ")
+    assert '`if __name__ == "__main__":`' in line

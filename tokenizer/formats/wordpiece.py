@@ -34,7 +34,11 @@ def read_wordpiece(source: Source) -> Built:
     vocabulary = _read_pieces(source.file)
     unknown = source.role("unk_token") or _ROLES["unk_token"]
     if unknown not in vocabulary:
-        raise ModelError(f"`{source.file}` has no {unknown!r}, which stands for unknown words")
+        raise ModelError(
+            f"`{source.file}` is not a vocabulary, a piece a line: it has no {unknown!r}, which "
+            "stands for unknown words",
+            hint="-m names a tokenizer or a model, not a text",
+        )
     lower = _flag(source, "do_lower_case")
     if lower is None and source.kind is None and _has_capitals(vocabulary):
         raise ModelError(

@@ -146,7 +146,9 @@ def train(
     """
     from .counting import count_words
     from .splitting import Splitter
+    from .workers import end_if_imported
 
+    end_if_imported()
     began = monotonic()
     if base is None:
         recipe.check()

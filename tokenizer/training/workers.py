@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _FREE, _BATCH, _DONE, _ERROR = b"f", b"b", b"d", b"e"
 """First bytes of a worker's messages: ready for a block, words, all told, an exception."""
 
+_UNGUARDED = 86
+"""How a process ends that was started afresh, and came to train instead of counting."""
+
 _END = b""
 """Sent instead of a block when there are no more: then words are asked for."""
 
@@ -110,8 +113,23 @@ class Workers:
                 "the system killed a process that counted words, as it does when memory runs out",
                 hint="lower --max-memory or --threads",
             )
+        if code == _UNGUARDED:
+            return LmtoolError(
+                "the program that trains is run again by each process that it starts",
+                hint='put what it does under `if __name__ == "__main__":`, or take one thread',
+            )
         how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
         return LmtoolError(f"a process that counted words ended {how}")
+
+
+def end_if_imported() -> None:
+    """End a process that only imports its parent's program, which would train there once more.
+
+    Its parent says so. A process that is started afresh runs all that isn't under
+    `if __name__ == "__main__":` before it comes to work.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_UNGUARDED)
 
 
 @contextmanager
