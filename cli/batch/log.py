@@ -178,7 +178,8 @@ def open_log(path: Path, output: Path, sync_s: float = SYNC_S) -> Generator[RowL
     where the disk refuses.
     """
     with writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        handle = os.open(path, flags, 0o666)
     try:
         lock(handle, path, output)
         log = RowLog(handle, path, sync_s)

@@ -183,7 +183,8 @@ def _from_cells(data: bytes, line: int) -> dict[str, Any]:
                 f"line {line} is not UTF-8: it has a byte 0x{ord(bad[0]) - 0xDC00:02x}"
             )
     if len(cells) != len(header):
-        raise InputError(f"line {line} has {len(cells)} cells, and the header {len(header)} names")
+        found = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+        raise InputError(f"line {line} has {found}, and the header {len(header)} names")
     return dict(zip(header, cells, strict=True))
 
 
