@@ -13,8 +13,8 @@ from .signals import TimeUp, arrived
 from .terminal import ClosedPipeError, StdoutError
 
 if TYPE_CHECKING:
+    from ..engine.generation import Generation
     from ..engine.request import Token
-    from ..engine.session import Generation
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from .talk import Lineage, Said, Talk
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from ..engine.generation import Generation
     from ..engine.kept import KeptCache
     from ..engine.request import Request, Sampling
-    from ..engine.session import Generation, Session
+    from ..engine.session import Session
     from ..tokenizer.chat import ChatPrompt, ChatTemplate, Message
     from ..tokenizer.tokenizer import Tokenizer
 

@@ -80,6 +80,13 @@ def available_memory() -> int | None:
     return None
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of a device's own memory that nobody has taken, or None where that isn't known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return available_memory()
+
+
 def to_host(values: Tensor) -> list[Any]:
     """A tensor's values as Python numbers, in lists as deep as its shape."""
     return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

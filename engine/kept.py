@@ -176,14 +176,14 @@ def alike(cached: Ids[int], ids: Ids[int], spec: ModelSpec, extent: int, length:
     pairs = enumerate(zip(cached, ids, strict=False))
     most = min(len(cached), len(ids))
     count = next((place for place, (one, other) in pairs if one != other), most)
-    stretched = _stretched(spec)
-    now = stretched(length)
-    if stretched(max(extent, count)) == stretched(extent) == now:  # it only ever grows
+    value = stretched(spec)
+    now = value(length)
+    if value(max(extent, count)) == value(extent) == now:  # it only ever grows
         return count
-    return next((p for p in range(count) if stretched(max(extent, p + 1)) != now), count)
+    return next((p for p in range(count) if value(max(extent, p + 1)) != now), count)
 
 
-def _stretched(spec: ModelSpec) -> Callable[[int], Hashable]:
+def stretched(spec: ModelSpec) -> Callable[[int], Hashable]:
     """How a text's length changes its ropes: texts that have the same value are turned alike."""
     scalings = [rope.scaling for rope in spec.ropes()]
     growing = [s.original for s in scalings if isinstance(s, DynamicScaling)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
+from itertools import repeat
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from .cache.paged import PagedCache, Plan
 from .cache.static import StaticCache
 from .device import to_host
-from .kept import Keeper
+from .kept import Keeper, stretched
 from .request import Candidate, PromptToken, Request, Timings
 from .runner import Runner
 from .sampling.grammar import Constraint
@@ -28,6 +31,11 @@ CHUNK = 512
 
 ROWS = 32
 """Texts decoded together; more of them wait for their turn."""
+
+STREAMED = 64
+"""The same, where texts come without end."""
+
+Cache = StaticCache | PagedCache
 
 Turn = tuple[Sequence, tuple[int, ...]]
 """Whose turn it is to take a token, and the guess behind it."""
@@ -54,28 +62,31 @@ class Loop:
     same. `prompts` fill, one a request, where a request asks for its prompt's log-probabilities.
     `constraints` are where the requests' grammars begin, one a request, or none at all.
     `kept` may have cached a part of the prompt before; then there can be but one request.
+    With a `plan`, texts share a cache of blocks, and requests are taken as there is room for them.
+    Without one, each has a row as long as the longest, and all requests are taken at once.
     """
 
     def __init__(
         self,
         decoder: Runner,
-        requests: Many[Request],
+        requests: Iterable[Request],
         context: int,
         timings: Timings,
         rows: int = ROWS,
         chunk: int = CHUNK,
         guessing: Guessing | None = None,
         kv_dtype: torch.dtype | None = None,
-        constraints: Many[Constraint | None] = (),
+        constraints: Iterable[Constraint | None] | None = None,
         kept: Keeper | None = None,
+        plan: Plan | None = None,
     ) -> None:
-        assert kept is None or len(requests) == 1, "one text is kept"
-        self.prompts: list[list[PromptToken]] = [[] for _ in requests]
+        assert kept is None or plan is None, "what is kept is a row of its own"
+        self.prompts = defaultdict[int, list[PromptToken]](list)
         self._decoder = decoder
         self._device = decoder.device
         self._turning_points = decoder.spec.turning_points()
         self._requests = requests
-        self._constraints = constraints or [None] * len(requests)
+        self._constraints = repeat(None) if constraints is None else iter(constraints)
         self._context = context
         self._timings = timings
         self._chunk = chunk
@@ -83,6 +94,8 @@ class Loop:
         self._guesser = Guesser(guessing) if guessing else None
         self._apart = guessing is not None and guessing.apart
         self._kept = kept
+        self._plan = plan
+        self._exact = plan is not None and plan.alike is not None
         # Two at least, since one of several samples keeps its row until all have started.
         self._most = max(rows, 2)
 
@@ -92,13 +105,20 @@ class Loop:
         Whoever iterates may set a sequence's `finish` to end it early.
         Raises `ModelError` if the logits turn out not to be numbers.
         """
-        if self._kept is None:
-            table = Scheduler(self._sequences(), self._most)
-            yield from self._generate(table, self._cache(table.rows, self._longest()))
+        spec = self._decoder.spec
+        if self._plan is not None:
+            table = Scheduler(self._sequences(), self._most, kind=stretched(spec))
+            cache = self._plan.make(spec, self._kv_dtype, self._device)
+            yield from self._generate(table, cache)
             return
-        kept, texts = self._kept, list(self._sequences())
-        table = Scheduler(texts, self._most, kept.border)
-        cache = kept.open(self._decoder.spec, table.rows, self._longest(), self._cache)
+        texts = list(self._sequences())
+        rows, longest = min(self._most, len(texts)), self._longest(texts)
+        if self._kept is None:
+            yield from self._generate(Scheduler(texts, rows), self._cache(rows, longest))
+            return
+        kept = self._kept
+        table = Scheduler(texts, rows, kept.border)
+        cache = kept.open(spec, rows, longest, self._cache)
         try:
             self._timings.reused_tokens = kept.begin(texts[0], cache)
             yield from self._generate(table, cache)
@@ -109,12 +129,13 @@ class Loop:
         spec, longest = self._decoder.spec, min(longest, self._context)
         return StaticCache(spec, rows, longest, self._chunk, self._kv_dtype, self._device)
 
-    def _generate(self, table: Scheduler, cache: StaticCache) -> Iterator[Emission]:
+    def _generate(self, table: Scheduler, cache: Cache) -> Iterator[Emission]:
         while table.seat(cache):
             began = perf_counter()
-            parts = self._guess(table.parts(self._chunk))
+            parts = table.provided(self._guess(table.parts(self._chunk)), cache)
             logits = self._run(parts, cache)
             self._clock(parts, perf_counter() - began)
+            self._timings.preempted = table.preempted
             began = perf_counter()
             turns, logits = self._turns(table, parts, logits, cache)
             runs = self._choose(turns, logits)
@@ -123,28 +144,28 @@ class Loop:
                 yield from self._speak(sequence, run)
             self._learn(turns, runs)
 
-    def _longest(self) -> int:
+    def _longest(self, texts: Many[Sequence]) -> int:
         """Tokens that a text can come to: a cache for the whole context may be far too large."""
         unbounded = self._context
         most = [
             unbounded if request.max_new is None else len(request.ids) + request.max_new
-            for request in self._requests
+            for request in (text.request for text in texts)
         ]
         return min(unbounded, max(most, default=0))
 
     def _sequences(self) -> Iterator[Sequence]:
-        pairs = zip(self._requests, self._constraints, strict=True)
-        for number, (request, constraint) in enumerate(pairs):
-            yield from Sequence.samples_of(request, number, constraint)
+        for number, request in enumerate(self._requests):
+            if self._plan is not None:
+                self._plan.check(request, self._context)
+            yield from Sequence.samples_of(request, number, next(self._constraints))
 
-    def _run(self, parts: Many[Part], cache: StaticCache) -> Tensor:
+    def _run(self, parts: Many[Part], cache: Cache) -> Tensor:
         """The wanted logits of one step, [O, V], and they are numbers."""
         if not parts:
             return torch.empty(0, device=self._device)
-        for part in parts:
-            cache.reserve(part.sequence.row, part.end)
         pieces = [piece for part in parts for piece in part.pieces(self._apart)]
-        logits = checked(self._decoder(Step.of(pieces, self._device), cache))
+        step = Step.of(pieces, self._device, paged=cache.block > 0)
+        logits = checked(self._decoder(step, cache))
         for part in parts:  # only now: whoever breaks off a step has cached nothing by it
             part.sequence.cached = part.end
         return logits
@@ -159,7 +180,7 @@ class Loop:
         self._timings.decode_s += seconds - share
 
     def _turns(
-        self, table: Scheduler, parts: Many[Part], logits: Tensor, cache: StaticCache
+        self, table: Scheduler, parts: Many[Part], logits: Tensor, cache: Cache
     ) -> tuple[list[Turn], Tensor]:
         """Whose turn it is, and the logits to choose by, [R, V]: as many rows as a turn has ids."""
         turns: list[Turn] = []
@@ -185,12 +206,13 @@ class Loop:
                 sequence.opening.logits = None
         return [*turns, *((sequence, ()) for sequence in starting)], logits
 
-    def _read(self, part: Part, logits: Tensor, cache: StaticCache) -> None:
+    def _read(self, part: Part, logits: Tensor, cache: Cache) -> None:
         """Take what a piece of a prompt gave: its tokens' scores, and in the end its answer."""
         sequence = part.sequence
         if sequence.request.prompt_logprobs:
             self._score(part, logits)
         if part.completes and self._kept is not None:
+            assert isinstance(cache, StaticCache)
             began = perf_counter()
             self._kept.read(sequence, cache, logits[-1:])
             self._timings.decode_s -= perf_counter() - began  # which goes on counting
@@ -223,9 +245,15 @@ class Loop:
         if not turns:
             return []
         texts = [(text, guess[:place]) for text, guess in turns for place in range(len(guess) + 1)]
-        ids = choose(logits, [sequence.draw(ahead) for sequence, ahead in texts])
-        reports = _reports(logits, ids, [sequence.request.logprobs for sequence, _ in texts])
-        taken = list(zip(ids, reports, strict=True))
+        draws = [sequence.draw(ahead) for sequence, ahead in texts]
+        counts = [sequence.request.logprobs for sequence, _ in texts]
+        taken = [
+            pair
+            for some in self._at_once(len(texts))
+            for ids in [choose(logits[some], draws[some])]
+            for pair in zip(ids, _reports(logits[some], ids, counts[some]), strict=True)
+        ]
+        ids = [id for id, _ in taken]
         runs: list[list[tuple[int, Report]]] = []
         begin = 0
         for sequence, guess in turns:
@@ -237,6 +265,10 @@ class Loop:
             begin += len(guess) + 1
         return runs
 
+    def _at_once(self, count: int) -> list[slice]:
+        """Which of so many rows of logits are looked at together: all, or each by itself."""
+        return [slice(n, n + 1) for n in range(count)] if self._exact else [slice(0, count)]
+
     def _speak(self, sequence: Sequence, run: Many[tuple[int, Report]]) -> Iterator[Emission]:
         """A text takes its tokens, unless one of them ends it."""
         for id, (logprob, top) in run:
@@ -246,8 +278,7 @@ class Loop:
             if sequence.finish is not None:
                 return
         if sequence.length in self._turning_points:
-            sequence.cached = 0  # now that the text is known to be longer
-            sequence.anew = sequence.length
+            sequence.begin_anew()  # now that the text is known to be longer
 
     def _learn(self, turns: Many[Turn], runs: Many[Many[object]]) -> None:
         """Take note of which guesses came true."""
@@ -263,12 +294,15 @@ class Loop:
         sequence, begin = part.sequence, part.piece.begin
         ids, prompt = sequence.request.ids, self.prompts[sequence.number]
         if begin == 0:
+            prompt.clear()  # whoever gave up a row reads anew
             prompt.append(PromptToken(ids[0], None))
         following = list(ids[begin + 1 : begin + 1 + len(logits)])
         counts = [sequence.request.logprobs] * len(following)
-        reports = _reports(logits[: len(following)], following, counts)
-        for id, (logprob, top) in zip(following, reports, strict=True):
-            prompt.append(PromptToken(id, logprob, top))
+        for some in self._at_once(len(following)):
+            own = following[some]
+            reports = _reports(logits[: len(following)][some], own, counts[some])
+            for id, (logprob, top) in zip(own, reports, strict=True):
+                prompt.append(PromptToken(id, logprob, top))
 
 
 def _reports(logits: Tensor, ids: list[int], counts: Many[int | None]) -> list[Report]:

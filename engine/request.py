@@ -190,7 +190,8 @@ class Timings:
     `first_token_s` is from the beginning of generation, the model loaded, to its first token.
     `peak_bytes` is filled in the end, and counts from the process's start. Of the tokens `guessed`
     ahead, None if nobody tried to, `right` ones came true. `prompt_tokens` are those that were
-    read; `reused_tokens` of the prompt were cached before, None if nothing was kept.
+    read; `reused_tokens` of the prompt were cached before, None if nothing was kept. Texts were
+    `preempted` so many times, and read again later.
     """
 
     load_s: float = 0.0
@@ -203,6 +204,7 @@ class Timings:
     guessed: int | None = None
     right: int = 0
     reused_tokens: int | None = None
+    preempted: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import UsageError
-from .cache.layout import KeyValue
+from .cache.layout import KeyValue, KVCache
 from .cache.static import StaticCache
 from .model.decoder import Decoder
 from .spec import DynamicScaling, ExpertsSpec, LongScaling, ModelSpec
@@ -46,7 +46,7 @@ class Runner(Protocol):
     dtype: torch.dtype
     device: torch.device
 
-    def __call__(self, step: Step, cache: StaticCache) -> Tensor:
+    def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """Logits after each wanted token, float32 [O, V]."""
         ...
 
@@ -58,8 +58,9 @@ class OneRow:
         self._slots = slots
         self._position = position
 
-    def reserve(self, row: int, length: int) -> None:
+    def reserve(self, row: int, length: int, first: int = 0) -> bool:
         """A record's slots are fixed."""
+        raise NotImplementedError
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """Store the token's keys and values, [1, G, D] each."""
@@ -85,9 +86,11 @@ class Replayed:
         self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
         self._decoder = decoder
 
-    def __call__(self, step: Step, cache: StaticCache) -> Tensor:
+    def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
-        if len(step.extents) != 1 or cache.dtype != self.dtype:
+        if len(step.extents) != 1 or not isinstance(cache, StaticCache):
+            return self._decoder(step, cache)
+        if cache.dtype != self.dtype:
             return self._decoder(step, cache)
         held = max(FEWEST, 1 << (step.longest - 1).bit_length())
         for rotary in self._decoder.rotaries.values():

@@ -34,7 +34,9 @@ class Sequence:
     `number` is the request's place among those that run together, `row` the cache's (-1: none yet).
     `dropped` tokens, those behind the `request.shift` first, have left a full context.
     `constraint` is how far it has come in the request's grammar, `seed` the sample's own.
-    `anew` is how long the text was when it was last read from its beginning (0: as the prompt).
+    `anew` is how long the text was when it last became another one, that is read from its beginning
+    (0: as the prompt). `rank` is its place in the queue for a row. Its first whole blocks have
+    `names`, by which others find those that were `published`.
     """
 
     request: Request
@@ -43,6 +45,9 @@ class Sequence:
     row: int = -1
     cached: int = 0
     anew: int = 0
+    rank: int = 0
+    published: int = 0
+    names: list[bytes] = field(default_factory=list[bytes])
     generated: list[int] = field(default_factory=list[int])
     dropped: int = 0
     finish: Finish | None = None
@@ -89,6 +94,11 @@ class Sequence:
         return self.total - self.dropped
 
     @property
+    def extent(self) -> int:
+        """How long the text was known to be when it was read: later tokens know it up to them."""
+        return self.anew or len(self.request.ids)
+
+    @property
     def left(self) -> int:
         """How many ids aren't cached yet."""
         return self.length - self.cached
@@ -105,12 +115,31 @@ class Sequence:
         read = not self.generated and opening.logits is not None
         return read and (opening.reader is not self or opening.absent == 0)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it can't go on before another sample does something."""
+        idle = not self.reads or (not self.generated and self.opening.logits is not None)
+        return idle and not self.may_start
+
     def start(self, cache: KVCache) -> None:
         """Make the prompt that another sample has read its own."""
         reader = self.opening.reader
         if reader is not self:
             cache.fork(reader.row, self.row, reader.cached)
             self.cached = reader.cached
+
+    def step_back(self) -> None:
+        """Give up its row: it will read again what it has said."""
+        self.row, self.cached, self.published = -1, 0, 0
+        if not self.generated:
+            self.opening.absent += 1
+            if self.opening.reader is self:
+                self.opening.logits = None
+
+    def begin_anew(self) -> None:
+        """Have all of the text read again, as another one that was always as long as it is now."""
+        self.cached, self.anew, self.published = 0, self.length, 0
+        self.names.clear()
 
     def ids(self, begin: int, stop: int) -> tuple[int, ...]:
         """The tokens in the context from position `begin` on, up to `stop` or the text's end."""
@@ -191,7 +220,7 @@ class Sequence:
             self.finish = "context"
             return
         self.dropped += max(1, (self.length - kept) // 2)
-        self.cached, self.anew = 0, self.length
+        self.begin_anew()
 
     def _completes(self, constraint: Constraint, id: int) -> bool:
         """Whether a chosen id makes the text one that its grammar lets nothing follow.

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from .. import InputError, ModelError, UsageError
+from .. import InputError, ModelError
 from ..tokenizer.files import replacing
 from ..tokenizer.formats.found import has_tokenizer
 from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .ablation import without
+from .cache.paged import find_plan
 from .device import find_device, find_dtype, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
+from .fixed import READ, Tiled, find_tiled
+from .generation import Generation
 from .kept import Keeper
 from .knockout import Part, digest
-from .loop import CHUNK, Loop
+from .loop import CHUNK, STREAMED, Loop
 from .machine import peak_memory
 from .matrix import Placement
 from .model.decoder import Decoder
 from .prompt_cache import Key, PromptCache
 from .quant.kinds import Quant
-from .request import Outcome, PromptToken, Request, Timings, Token
+from .request import Outcome, Request, Timings, Token
 from .runner import Compiled, Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
 from .speculate import DRAFTED, Guessing, LookupDrafter, ModelDrafter, Price, Way, step_bytes
+from .streaming import Ready, streamed
 from .voice import Voice
-from .waves import in_waves
 from .weights.adapter import Lora
-from .weights.checkpoint import Checkpoint, open_checkpoint
+from .weights.checkpoint import Checkpoint, check_quant, context_of, open_checkpoint
 from .weights.fingerprint import fingerprint
 from .weights.load import load_decoder
 from .weights.shapes import adapt
@@ -50,42 +54,6 @@ class ModelCard:
     parameters: int
     dtype: str
     quant: Quant | None = None
-
-
-@dataclass
-class Generation:
-    """A generation under way: iterate over it for its tokens, then read what it took.
-
-    `prompts` has a list a request, which fills when its prefill is done if the request asked for
-    prompt log-probabilities. Texts are decoded together and their tokens come interleaved.
-    """
-
-    timings: Timings
-    prompts: list[list[PromptToken]]
-    _tokens: Generator[Token] = field(repr=False)
-    _voices: dict[tuple[int, int], Voice] = field(
-        default_factory=dict[tuple[int, int], Voice], repr=False
-    )
-
-    def __iter__(self) -> Iterator[Token]:
-        """The tokens, each once."""
-        return self._tokens
-
-    def rest(self) -> dict[tuple[int, int], tuple[str, tuple[float, ...]]]:
-        """What is held back of each text under way, by request and sample, and how sure that is.
-
-        For whoever breaks off: it could have become a stop text, or was half a character.
-        """
-        return {key: voice.rest() for key, voice in self._voices.items()}
-
-    def close(self) -> None:
-        """Break it off, if it isn't over: what was cached until now can then be reused."""
-        self._tokens.close()
-
-    @property
-    def prompt(self) -> list[PromptToken]:
-        """The first request's prompt."""
-        return self.prompts[0]
 
 
 class Session:
@@ -124,6 +92,7 @@ class Session:
         self.guessing: Guessing | None = None
         self._load_s = load_s
         self._vocabulary: Vocabulary | None = None
+        self._tiled: Tiled | None = None
 
     @classmethod
     def load(
@@ -159,7 +128,7 @@ class Session:
                 f"but the embedding only {checkpoint.spec.vocab} rows",
                 hint="the tokenizer and the weights don't belong together",
             )
-        _check_quant(checkpoint, quant)
+        check_quant(checkpoint, quant)
         if compiled:
             check_compiler(checkpoint.spec, where, quant or checkpoint.quantization)
         placement = Placement(constant=True) if compiled else None
@@ -176,7 +145,7 @@ class Session:
             dtype=str(reader.dtype).removeprefix("torch."),
             quant=reader.quant,
         )
-        length = _context(checkpoint, context)
+        length = context_of(checkpoint, context)
         session = cls(checkpoint, decoder, tokenizer, length, card, perf_counter() - began)
         session._runner = find_runner(decoder, compiled)
         session._kv_dtype = cached
@@ -247,7 +216,7 @@ class Session:
         parts = tuple(parts)
         self._decoder = without(self._decoder, parts, unseen)
         self._runner = find_runner(self._decoder, compiled=isinstance(self._runner, Compiled))
-        self.ablated = digest(parts, unseen, self.ablated)
+        self.ablated, self._tiled = digest(parts, unseen, self.ablated), None
 
     def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for.
@@ -287,15 +256,61 @@ class Session:
         """
         return self._start(requests, None)
 
-    def stream(self, requests: Iterable[Request]) -> Iterator[Token | Outcome]:
+    def stream(
+        self,
+        requests: Iterable[Request],
+        *,
+        max_memory: int | None = None,
+        rows: int = STREAMED,
+        deterministic: bool = False,
+        timings: Timings | None = None,
+    ) -> Iterator[Token | Outcome]:
         """Answer any number of requests, which are taken one by one as there is room for them.
 
         Tokens come as they are decoded, and for each request, once it is complete, an `Outcome`
         that has them all: only that is certain, since a request may be begun anew. Both say by
         `request` whose they are, counted from 0. A request that can't be answered has an error
         for its outcome. Raises what concerns all of them.
+
+        At most `rows` texts run at once, and their keys and values take at most `max_memory`
+        bytes (None: most of what is free). `timings` are filled as it goes. Texts don't depend on
+        each other but for how sums are rounded, and if `deterministic`, not even for that: each
+        has the same bits as alone, at some cost in time (docs/continuous-batching.md).
         """
-        return in_waves(requests, self.generate_many)
+        timings = timings or Timings()
+        timings.load_s = self._load_s
+        kv_dtype = self._kv_dtype or self._decoder.dtype
+        plan = find_plan(self.spec, kv_dtype, self._decoder.device, max_memory, rows, self.context)
+        runner: Runner = self._decoder
+        if deterministic:
+            plan, runner = replace(plan, alike=READ), self._in_tiles()
+
+        def prepare(request: Request) -> Ready:
+            plan.check(request, self.context)
+            return Ready(request, self._constraint(request))
+
+        def start(coming: Iterator[Ready]) -> Iterator[Token]:
+            ones, others = tee(coming)
+            loop = Loop(
+                runner,
+                (one.request for one in ones),
+                self.context,
+                timings,
+                rows,
+                guessing=self.guessing,
+                kv_dtype=kv_dtype,
+                constraints=(one.constraint for one in others),
+                plan=plan,
+            )
+            return self._clocked(self._tokens(loop, {}), timings)
+
+        return streamed(requests, prepare, start)
+
+    def _in_tiles(self) -> Tiled:
+        """The decoder in steps of one shape, found out once."""
+        if self._tiled is None:
+            self._tiled = find_tiled(self._decoder, self.context)
+        return self._tiled
 
     def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:
         timings = Timings(load_s=self._load_s)
@@ -311,7 +326,8 @@ class Session:
         )
         voices: dict[tuple[int, int], Voice] = {}
         tokens = self._clocked(self._tokens(loop, voices), timings)
-        return Generation(timings, loop.prompts, tokens, voices)
+        prompts = [loop.prompts[number] for number in range(len(requests))]
+        return Generation(timings, prompts, tokens, voices)
 
     def _constraint(self, request: Request) -> Constraint | None:
         """Where a request's grammar begins, None if it has none."""
@@ -353,30 +369,6 @@ class Session:
         if request.grammar is not None and self._vocabulary is not None:
             return SpelledStream(self._vocabulary.spellings)
         return TextStream(self.tokenizer, before=request.ids) if self.tokenizer else None
-
-
-def _context(checkpoint: Checkpoint, asked: int | None) -> int:
-    limit = checkpoint.spec.learned_positions
-    if asked is None:
-        return checkpoint.spec.max_positions
-    if asked < 2:  # a token of prompt and one of answer
-        raise UsageError(f"a context of {asked} tokens is too small")
-    if limit is not None and asked > limit - checkpoint.spec.position_offset:
-        raise UsageError(
-            f"a context of {asked} tokens is too large: the model has learned "
-            f"{limit - checkpoint.spec.position_offset} positions"
-        )
-    return asked
-
-
-def _check_quant(checkpoint: Checkpoint, asked: Quant | None) -> None:
-    """Raise `UsageError` if a checkpoint is quantized already, and not to what is asked."""
-    stored = checkpoint.quantization
-    if stored is not None and asked not in (None, stored.quant):
-        raise UsageError(
-            f"`{checkpoint.folder}` is quantized to {stored.quant} already, not to {asked}",
-            hint="name the checkpoint that it was made from",
-        )
 
 
 def _check_vocabulary(session: Session, draft: Session) -> None:

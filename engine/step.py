@@ -18,13 +18,20 @@ class Segment:
     """Neighbouring cache rows that each bring `width` tokens, so that they can run as one block.
 
     Its tokens stand at `start` to `stop` of the step, row after row. `lengths` counts each row's
-    tokens once this step's are cached.
+    tokens once this step's are cached. `scattered` are the rows where they aren't neighbours, as
+    only a cache of blocks can read them: one row may be there several times, each time longer.
     """
 
     start: int
     row: int
     width: int
     lengths: tuple[int, ...]
+    scattered: tuple[int, ...] = ()
+
+    @property
+    def members(self) -> Sequence[int]:
+        """The number of each row."""
+        return self.scattered or range(self.row, self.row + self.rows)
 
     @property
     def rows(self) -> int:
@@ -79,10 +86,11 @@ class Step:
         return max(max(segment.lengths) for segment in self.segments)
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], device: torch.device) -> Step:
+    def of(cls, pieces: Sequence[Piece], device: torch.device, paged: bool = False) -> Step:
         """Lay `pieces` end to end.
 
-        Neighbouring rows with one token each share a segment where their lengths are near.
+        Neighbouring rows with one token each share a segment where their lengths are near, and
+        `paged`, all that follow each other do.
         """
         ids: list[int] = []
         positions: list[int] = []
@@ -92,7 +100,7 @@ class Step:
         for piece in pieces:
             width, length = len(piece.ids), piece.begin + len(piece.ids)
             segment = Segment(len(ids), piece.row, width, (length,))
-            joined = _joined(segments[-1], segment) if segments else None
+            joined = _joined(segments[-1], segment, paged) if segments else None
             if joined is None:
                 segments.append(segment)
             else:
@@ -113,7 +121,10 @@ class Step:
         )
 
 
-def _joined(before: Segment, after: Segment) -> Segment | None:
+def _joined(before: Segment, after: Segment, paged: bool) -> Segment | None:
+    if paged and before.width == after.width == 1:
+        members = (*before.members, *after.members)
+        return Segment(before.start, -1, 1, before.lengths + after.lengths, members)
     neighbours = before.width == after.width == 1 and before.row + before.rows == after.row
     if not neighbours:
         return None

@@ -31,10 +31,11 @@ LAYERS = (
     ("matrix", "knockout"),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
-    ("parallel", "runner", "scheduler", "kept", "ablation"),
+    ("parallel", "runner", "fixed", "scheduler", "kept", "ablation"),
     ("weights", "speculate"),
     ("loop", "prompt_cache"),
-    ("voice", "waves"),
+    ("voice", "streaming"),
+    ("generation",),
     ("session",),
     ("score", "lens", "cost", "bench", "facts", "examine", "unused_rows", "scaling"),
 )

@@ -10,13 +10,20 @@ from ..answers import Prompt, as_json
 from ..chat_options import ChatPromptOptions
 from ..encoding import fitted_prompt
 from ..explain_ablated import beside_the_whole
+from ..explain_difference import (
+    Compared,
+    DifferenceOptions,
+    compare_prompts,
+    difference_object,
+    difference_report,
+)
 from ..explain_json import Explained, as_object
 from ..explain_options import Told, WhichPrediction
 from ..model_options import ReadingModel
 from ..opening import open_session
 from ..option_groups import PromptOptions, TalkOptions
 from ..options import open_terminal
-from ..prompt import open_prompt
+from ..prompt import PendingPrompt, open_prompt
 from ..prompt_words import Spelling
 from ..sink import STDOUT, open_sink
 from ..terminal import Terminal
@@ -34,6 +41,10 @@ lmtool explain "The fox jumped over the"
 
 lmtool explain "The king and the" --answer " queen"
 
+lmtool explain "Tom had a red ball. He gave the" --ablate text:ball
+
+lmtool explain "Tom had a red ball. He gave the" --diff "Tom had a blue hat. He gave the"
+
 lmtool explain -f story.txt --at -1 --json
 
 lmtool explain "The king and the" -n 8 --html page.html
@@ -48,6 +59,7 @@ def explain(
     chat: ChatPromptOptions,
     model: ReadingModel,
     ablation: AblationSettings,
+    difference: DifferenceOptions,
     told: Told,
     talk: TalkOptions,
 ) -> int:
@@ -60,6 +72,7 @@ def explain(
     which.check()
     chat.check(prompt)
     ablation.check(prompt)
+    difference.check(which, told)
     told.check()
     with ExitStack() as open:
         sink = open.enter_context(open_sink(told.output, terminal))
@@ -71,22 +84,37 @@ def explain(
         asked = fitted_prompt(session, pending, prompt, chat, most, terminal)
         seen, whole = asked.ids[: which.position(len(asked.ids))], session.decoder
         gone = ablation.apply(session, seen, prompt, terminal)
+        stdout = terminal.stdout if told.output is None else None
+        coloured = stdout is not None and terminal.paints(stdout)
+        if difference.diff is not None:
+            other = PendingPrompt(prompt, [], [difference.text(prompt.escape)])
+            second = fitted_prompt(session, other, prompt, chat, most, terminal)
+            watched = which.answer_id(session)
+            compared = compare_prompts(session, asked, second, watched, told.top, gone)
+            sink.write(_difference(compared, told, coloured))
+            return 0
         found = _explained(session, asked, which, told)
         if gone:
             found = beside_the_whole(found, gone, whole, session.decoder, told.top)
         _doubt(found, terminal)
-        if told.json:
-            sink.write(as_json(as_object(found)) + "\n")
-        else:
-            from ..explain_report import as_report
-
-            stdout = terminal.stdout if told.output is None else None
-            sink.write(as_report(found, stdout is not None and terminal.paints(stdout)))
+        sink.write(_explanation(found, told, coloured))
         if page is not None:
             page.write(_page(session, found, told))
     if told.html is not None and str(told.html) not in STDOUT:
         terminal.note(f"written: {told.html}")
     return 0
+
+
+def _difference(found: Compared, told: Told, coloured: bool) -> str:
+    if told.json:
+        return as_json(difference_object(found)) + "\n"
+    return difference_report(found, coloured)
+
+
+def _explanation(found: Explained, told: Told, coloured: bool) -> str:
+    from ..explain_report import as_report
+
+    return as_json(as_object(found)) + "\n" if told.json else as_report(found, coloured)
 
 
 def _page(session: Session, found: Explained, told: Told) -> str:

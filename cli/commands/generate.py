@@ -45,7 +45,8 @@ from ..terminal import Terminal
 from ..unfold import unfold
 
 if TYPE_CHECKING:
-    from ...engine.session import Generation, Session
+    from ...engine.generation import Generation
+    from ...engine.session import Session
 
 EPILOG = """Examples:
 

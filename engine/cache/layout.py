@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from typing import NamedTuple, Protocol
 
 import torch
@@ -11,12 +12,27 @@ from ..step import Segment, Step
 from .codes import Packing
 
 
+class Paging(NamedTuple):
+    """Which blocks a segment's rows see: `owners` [V] is who sees each of `blocks` [V].
+
+    `table` [R, P] has the places in that list of each row's blocks, and `absent` [R, P] is true of
+    those that fill it up. Blocks are read `most` at a time.
+    """
+
+    blocks: Tensor
+    owners: Tensor
+    table: Tensor
+    absent: Tensor
+    most: int
+
+
 class KeyValue(NamedTuple):
     """Keys and values of a segment's rows, [R, G, S, D] each, this step's among them.
 
     Where they lie is said in one of two ways: position p is in slot p modulo `ring`, or
     `positions` [R, S] tells which position each slot holds, below zero for an empty one. `packing`
-    tells how to read numbers that aren't of the model's dtype.
+    tells how to read numbers that aren't of the model's dtype. With `paging`, k and v are the
+    blocks of a whole layer, and `positions` are those of the views that it lists.
     """
 
     k: Tensor
@@ -24,6 +40,7 @@ class KeyValue(NamedTuple):
     positions: Tensor | None = None
     ring: int = 0
     packing: Packing | None = None
+    paging: Paging | None = None
 
 
 def held_positions(kv: KeyValue, last: Tensor) -> Tensor:
@@ -41,8 +58,11 @@ class KVCache(Protocol):
     key is seen if it isn't empty, not later than the query, and within the window.
     """
 
-    def reserve(self, row: int, length: int) -> None:
-        """Make room for `length` tokens in a row."""
+    def reserve(self, row: int, length: int, first: int = 0) -> bool:
+        """Make room for `length` tokens in a row, of which those from `first` on are written next.
+
+        False where there is none.
+        """
         ...
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
@@ -55,4 +75,34 @@ class KVCache(Protocol):
 
     def fork(self, source: int, target: int, length: int) -> None:
         """Make a row's first `length` tokens those of another."""
+        ...
+
+
+class Rooms(KVCache, Protocol):
+    """A cache as whoever gives its rows away sees it."""
+
+    block: int
+    """Tokens of a block, where rows are made of blocks that texts can share; else 0."""
+
+    def enter(self, row: int, names: Many[bytes], length: int, spare: int) -> int | None:
+        """Let a text of `length` tokens have a row, and say how many of them are cached already.
+
+        `names` are those of its first blocks. None if there is no room for it and `spare` blocks.
+        """
+        ...
+
+    def publish(self, row: int, names: Many[bytes]) -> None:
+        """Let a row's first blocks, which are whole, be found by their names."""
+        ...
+
+    def find(self, names: Many[bytes]) -> int:
+        """How many of these first blocks are there."""
+        ...
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Give a row of `length` tokens another number."""
+        ...
+
+    def release(self, row: int) -> None:
+        """Let go of what a row holds."""
         ...

@@ -19,13 +19,14 @@ _Places = tuple[Tensor, Tensor]
 
 
 @dataclass(slots=True)
-class _Layer:
+class Store:
     """Keys, values and, where they are int8, the scales of both: [rows, G, slots, ·] each."""
 
     tensors: tuple[Tensor, ...]
 
     @property
     def slots(self) -> int:
+        """Slots of a row."""
         return self.tensors[0].shape[2]
 
     def encoded(self, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
@@ -51,6 +52,8 @@ class StaticCache:
     CPU they take memory only once written to.
     """
 
+    block = 0
+
     def __init__(
         self,
         spec: ModelSpec,
@@ -66,23 +69,42 @@ class StaticCache:
         self._slack = slack
         self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         self._places: tuple[Step | None, dict[tuple[int, int], _Places]] = (None, {})
-        self._layers: list[_Layer] = []
+        self._layers: list[Store] = []
         block = 0
         for layer in spec.layers:
             mixer = layer.mixer
-            shapes = _shapes(mixer, rows, slots_of(mixer, context, slack), dtype)
+            shapes = shapes_of(mixer, rows, slots_of(mixer, context, slack), dtype)
             # Zeros, since a slot that nobody may see still takes part in a product with zero.
             tensors = (lazy_zeros(shape, kind, device) for shape, kind in shapes)
-            self._layers.append(_Layer(tuple(tensors)))
+            self._layers.append(Store(tuple(tensors)))
             block = max(block, block_numbers(rows, mixer.kv_heads, mixer.key_width))
         self._windows = tuple(layer.mixer.window for layer in spec.layers)
         self._reached = [0] * rows
         self._packing = Packing(Scratch(block, device))
 
-    def reserve(self, row: int, length: int) -> None:
+    def reserve(self, row: int, length: int, first: int = 0) -> bool:
         """All room is there from the start."""
         assert length <= self.context, "the text is longer than the context"
         self._reached[row] = max(self._reached[row], length)
+        return True
+
+    def enter(self, row: int, names: Many[bytes], length: int, spare: int) -> int | None:
+        """See `Rooms`: nothing is shared."""
+        return 0
+
+    def publish(self, row: int, names: Many[bytes]) -> None:
+        """See `Rooms`."""
+
+    def find(self, names: Many[bytes]) -> int:
+        """See `Rooms`."""
+        return 0
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """See `Rooms`: rows that run are to be neighbours, so that they can run as one."""
+        self.fork(source, target, length)
+
+    def release(self, row: int) -> None:
+        """See `Rooms`: the row's memory is the next one's."""
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """Store the step's keys and values, [T, G, D] each."""
@@ -209,21 +231,24 @@ def held_shapes(
     """Shapes and dtypes of what `StaticCache.held` gives for `length` tokens."""
     mixers = (layer.mixer for layer in spec.layers)
     return [
-        [(shape[1:], kind) for shape, kind in _shapes(one, 1, slots_of(one, length, slack), dtype)]
+        [
+            (shape[1:], kind)
+            for shape, kind in shapes_of(one, 1, slots_of(one, length, slack), dtype)
+        ]
         for one in mixers
     ]
 
 
 def slot_bytes(mixer: Mixer, dtype: torch.dtype) -> int:
     """Bytes that one slot of a layer takes."""
-    shapes = _shapes(mixer, 1, 1, dtype)
+    shapes = shapes_of(mixer, 1, 1, dtype)
     return sum(shape[1] * shape[3] * kind.itemsize for shape, kind in shapes)
 
 
-def _shapes(
+def shapes_of(
     mixer: Mixer, rows: int, slots: int, dtype: torch.dtype
 ) -> list[tuple[tuple[int, int, int, int], torch.dtype]]:
-    """Shapes and dtypes of what a layer stores, see `_Layer`."""
+    """Shapes and dtypes of what a layer stores, see `Store`."""
     widths = (mixer.key_width, mixer.value_width)
     kept = [((rows, mixer.kv_heads, slots, width), dtype) for width in widths]
     if dtype == torch.int8:

@@ -20,11 +20,11 @@ class Veiled:
     def __init__(self, cache: KVCache, unseen: Sequence[range]) -> None:
         self._cache = cache
         self._unseen = unseen
-        self._known: dict[tuple[Segment, int], Tensor] = {}
+        self._known: dict[tuple[Segment, int, int], Tensor] = {}
 
-    def reserve(self, row: int, length: int) -> None:
+    def reserve(self, row: int, length: int, first: int = 0) -> bool:
         """See `KVCache`."""
-        self._cache.reserve(row, length)
+        return self._cache.reserve(row, length, first)
 
     def write(self, layer: int, k: Tensor, v: Tensor, step: Step) -> None:
         """See `KVCache`."""
@@ -33,7 +33,8 @@ class Veiled:
     def read(self, layer: int, segment: Segment) -> KeyValue:
         """See `KVCache`: slots of unseen positions are told to be empty."""
         kv = self._cache.read(layer, segment)
-        key = (segment, kv.k.shape[2])
+        # Views of blocks: windows see fewer of them.
+        key = (segment, kv.k.shape[2], 0 if kv.positions is None else len(kv.positions))
         if key not in self._known:
             self._known[key] = self._seen(kv, segment)
         return kv._replace(positions=self._known[key])

@@ -112,18 +112,26 @@ def compare(
 def align(first: Sequence[Word], second: Sequence[Word]) -> list[Change]:
     """What of one prompt's words became what of the other's, in their order (`difflib`).
 
+    Where as many words gave way to as many, each gave way to one.
+
     >>> align([(7,), (1, 2)], [(7,), (3,), (8,)])
     [Change(before=range(1, 3), after=range(1, 3))]
     """
     starts = [_starts(words) for words in (first, second)]
     codes = SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
-    return [
-        Change(
-            range(starts[0][begin], starts[0][end]), range(starts[1][other], starts[1][other_end])
-        )
-        for kind, begin, end, other, other_end in codes
-        if kind != "equal"
-    ]
+    found: list[Change] = []
+    for kind, begin, end, other, other_end in codes:
+        if kind == "equal":
+            continue
+        counts = end - begin, other_end - other
+        step = 1 if counts[0] == counts[1] else max(counts)
+        for place in range(0, max(counts), step):
+            before, after = (
+                range(own[first + place], own[min(first + place + step, last)])
+                for own, first, last in zip(starts, (begin, other), (end, other_end), strict=True)
+            )
+            found.append(Change(before, after))
+    return found
 
 
 def _starts(words: Sequence[Word]) -> list[int]:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from ..cache.layout import KeyValue
+from ..cache.codes import Packing
+from ..cache.layout import KeyValue, Paging
 from .sight import UNSEEN, Sight, Span, sight
 
 __all__ = ["Sight", "attend", "sight"]
@@ -51,15 +52,29 @@ def attend(
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
     in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
-    plain = _is_plain(q, kv)
-    if plain and len(seen) == 1 and cap is None and sinks is None and _is_usual(q, kv, seen[0]):
+    if kv.paging is not None:
+        answer = _attend_to_blocks(q, kv, kv.paging, seen, scale, cap)
+    elif cap is None and sinks is None and _is_plain(q, kv) and _is_usual(q, kv, *seen):
         return _attend_at_once(q, kv, seen[0], scale)
+    else:
+        answer = _attend_to_spans(q, kv, seen, scale, cap, sinks is None)
+    out, weight = answer
+    if sinks is not None:
+        out = out * torch.sigmoid(weight - sinks[:, None])[..., None]
+    return out.to(q.dtype).transpose(1, 2)
+
+
+def _attend_to_spans(
+    q: Tensor, kv: KeyValue, seen: Sight, scale: float, cap: float | None, alone: bool
+) -> Part:
+    """Span after span, q [R, N, H, D]. If `alone`, a single one needn't say what it weighs."""
+    plain = _is_plain(q, kv)
     dtype = q.dtype if plain else _working_dtype(q, kv.k.dtype)
     queries = q.to(dtype).transpose(1, 2)
     fused = cap is None and q.is_cpu and kv.k.shape[-1] == kv.v.shape[-1]
     most = None if fused else SCORES // (q.numel() // q.shape[-1])
     blocks = seen if plain and fused else tuple(_blocks(seen, kv, plain, most))
-    alone = len(blocks) == 1 and sinks is None
+    alone = alone and len(blocks) == 1
     answer: Part | None = None
     for block in blocks:
         k, v = _numbers(kv, block, plain, dtype)
@@ -69,10 +84,56 @@ def attend(
             part = _attend_openly(queries, k, v, block, scale, cap, alone)
         answer = part if answer is None else _merged(answer, part)
     assert answer is not None
-    out, weight = answer
-    if sinks is not None:
-        out = out * torch.sigmoid(weight - sinks[:, None])[..., None]
-    return out.to(q.dtype).transpose(1, 2)
+    return answer
+
+
+def _attend_to_blocks(
+    q: Tensor, kv: KeyValue, paging: Paging, seen: Sight, scale: float, cap: float | None
+) -> Part:
+    """Rows of one query, q [R, 1, H, D]: each block of a cache by itself, then each row's merged.
+
+    A row's sums are made in the order of its blocks, whoever has others.
+    """
+    (whole,) = seen
+    assert whole.mask is not None
+    parts: list[Part] = []
+    for begin in range(0, len(paging.blocks), paging.most):
+        some = slice(begin, begin + paging.most)
+        mask = whole.mask[some]
+        views = _views(kv, paging.blocks[some])
+        own = q.index_select(0, paging.owners[some])
+        span = (Span(0, views.k.shape[2], mask),)
+        parts.append(_attend_to_spans(own, views, span, scale, cap, False))
+    outs, weights = (torch.cat(each) for each in zip(*parts, strict=True))
+    table = paging.table
+    weight = weights[table].masked_fill_(paging.absent[..., None, None], -torch.inf)
+    most = weight.amax(1)  # [R, H, 1]
+    out, total = torch.zeros_like(outs[table[:, 0]], dtype=torch.float32), torch.zeros_like(most)
+    for place in range(table.shape[1]):
+        share = (weight[:, place] - most).exp_()
+        total += share
+        out.addcmul_(outs[table[:, place]].float(), share[..., None])
+    return out.div_(total[..., None]), most + total.log_()
+
+
+def _views(kv: KeyValue, blocks: Tensor) -> KeyValue:
+    """Some blocks of a layer side by side, good until the next such call."""
+    assert kv.packing is not None
+    scratch = kv.packing.scratch
+
+    def gathered(which: str, stored: Tensor | None) -> Tensor | None:
+        if stored is None:
+            return None
+        out = scratch.room(which, torch.Size((len(blocks), *stored.shape[1:])), stored.dtype)
+        return torch.index_select(stored, 0, blocks, out=out)
+
+    k = gathered("key blocks", kv.k)
+    v = k if kv.v is kv.k else gathered("value blocks", kv.v)
+    assert k is not None
+    assert v is not None
+    scales = kv.packing.k_scales, kv.packing.v_scales
+    own = map(gathered, ("key scales", "value scales"), scales)
+    return KeyValue(k, v, packing=Packing(scratch, *own))
 
 
 def _is_plain(q: Tensor, kv: KeyValue) -> bool:
@@ -83,8 +144,10 @@ def _is_plain(q: Tensor, kv: KeyValue) -> bool:
     return q.dtype != torch.float16 or not q.is_cpu or kv.packing is None
 
 
-def _is_usual(q: Tensor, kv: KeyValue, span: Span) -> bool:
-    """Whether torch's own function does for a span, and leaves no threads idle."""
+def _is_usual(q: Tensor, kv: KeyValue, span: Span, *others: Span) -> bool:
+    """Whether torch's own function does for a single span, and leaves no threads idle."""
+    if others:
+        return False
     if span.causal:
         return span.mask is None  # it takes one or the other
     if q.shape[1] > 1 or q.shape[0] > 1 or span.end - span.begin < LONG or span.mask is not None:

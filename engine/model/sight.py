@@ -50,6 +50,8 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight
     isn't later than the query, and it is less than `window` positions back.
     """
     held = kv.k.shape[2]
+    if kv.paging is not None:  # each block is a row of its own
+        queries = queries[kv.paging.owners]
     if kv.positions is None and min(segment.lengths) == max(segment.lengths):
         spans = tuple(_spans(spec, segment, kv.ring, queries))
         several = kv.k.is_cpu and segment.width > 1 and segment.width * held > FEW

@@ -8,10 +8,11 @@ from os.path import exists  # unlike Path's, false also for a name that no file 
 from pathlib import Path
 from typing import Any, cast
 
-from ... import ModelError
+from ... import ModelError, UsageError
 from ..families.family import Family
 from ..families.naming import OwnNames
 from ..families.table import find_family
+from ..quant.kinds import Quant
 from ..spec import ModelSpec
 from .quantization import FIELD, Quantization, read_quantization
 from .shards import LFS_POINTER, Entry, Shard, open_shard
@@ -206,3 +207,31 @@ def _ids(source: dict[str, Any], name: str) -> list[int]:
         if id is not None and (not isinstance(id, int) or isinstance(id, bool)):
             raise ModelError(f"`{name}` of the checkpoint is {value!r}, not a token id or several")
     return [id for id in values if id is not None]
+
+
+def context_of(checkpoint: Checkpoint, asked: int | None) -> int:
+    """Tokens of the context, `asked` for or what the model was made for.
+
+    Raises `UsageError` where it has fewer positions.
+    """
+    limit = checkpoint.spec.learned_positions
+    if asked is None:
+        return checkpoint.spec.max_positions
+    if asked < 2:  # a token of prompt and one of answer
+        raise UsageError(f"a context of {asked} tokens is too small")
+    if limit is not None and asked > limit - checkpoint.spec.position_offset:
+        raise UsageError(
+            f"a context of {asked} tokens is too large: the model has learned "
+            f"{limit - checkpoint.spec.position_offset} positions"
+        )
+    return asked
+
+
+def check_quant(checkpoint: Checkpoint, asked: Quant | None) -> None:
+    """Raise `UsageError` if a checkpoint is quantized already, and not to what is asked."""
+    stored = checkpoint.quantization
+    if stored is not None and asked not in (None, stored.quant):
+        raise UsageError(
+            f"`{checkpoint.folder}` is quantized to {stored.quant} already, not to {asked}",
+            hint="name the checkpoint that it was made from",
+        )

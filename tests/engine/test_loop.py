@@ -116,8 +116,8 @@ def test_the_last_row_moves_into_a_gap(decoder: Decoder, monkeypatch: pytest.Mon
     segments: list[int] = []
     whole = Step.of
 
-    def recording(pieces: Sequence[Piece], device: torch.device) -> Step:
-        step = whole(pieces, device)
+    def recording(pieces: Sequence[Piece], device: torch.device, paged: bool) -> Step:
+        step = whole(pieces, device, paged)
         segments.append(len(step.segments))
         return step
 

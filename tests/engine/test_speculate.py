@@ -40,9 +40,9 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     widths: list[int] = []
     whole = Step.of
 
-    def recording(pieces: Sequence[Piece], device: torch.device) -> Step:
+    def recording(pieces: Sequence[Piece], device: torch.device, paged: bool = False) -> Step:
         widths.append(sum(len(piece.ids) for piece in pieces))
-        return whole(pieces, device)
+        return whole(pieces, device, paged)
 
     monkeypatch.setattr(Step, "of", recording)
     return widths
@@ -249,8 +249,8 @@ def test_tokens_of_a_guess_may_attend_each_by_itself(
     widths: list[list[int]] = []
     whole = Step.of
 
-    def recording(pieces: Sequence[Piece], device: torch.device) -> Step:
-        step = whole(pieces, device)
+    def recording(pieces: Sequence[Piece], device: torch.device, paged: bool = False) -> Step:
+        step = whole(pieces, device, paged)
         widths.append([segment.width for segment in step.segments])
         return step
 
