@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from .explain_json import Explained
+from .explain_words import percent as percent_of
 from .token_cells import parts_of
 from .web_page import on_a_line
 
@@ -117,7 +119,7 @@ def token(found: Explained, *ids: int) -> str:
 
 def percent(share: float) -> str:
     """A share, as the report on a terminal has it."""
-    return f"{100 * share:.1f}%" if share >= 0.0005 else "&lt;0.1%"
+    return escape(percent_of(share))
 
 
 GRID = """<section>

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .explain_grid import GRID, Grid, percent, token
 from .explain_json import Explained
 from .explain_page_script import SCRIPT, STYLE, TELLING
-from .explain_parts import draw_neurons, draw_sum, told_layers
+from .explain_parts import draw_neurons, draw_sum, draw_what_if, told_layers
 from .explain_words import Share, shares_of
 from .text_table import printable
 from .token_cells import parts_of
@@ -47,6 +47,7 @@ def as_page(found: Explained, columns: Sequence[Column]) -> str:
     body = _each(words.heading() for words in heads)
     body.append(_INTRO.format(model=_text(found.card.name), layers=_layers(layers)))
     body.append(_picker(found))
+    body += _each(draw_what_if(found, one) for one in found.explanations)
     body += _each(words.html(number) for number, words in enumerate(heads))
     told_of = "".join(_each(_leads(found, one) for one in found.explanations))
     body.append(GRID.format(grid=grid.html(), left=_left_out(first), leads=told_of))

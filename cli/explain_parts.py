@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .explain_grid import token
+from .explain_grid import percent, token
 from .explain_json import Explained
 
 if TYPE_CHECKING:
     from ..engine.lens.explanation import Expert, Explanation, LayerStory, Neuron
+    from ..engine.lens.moves import Odds
 
 
 def draw_sum(found: Explained, one: Explanation) -> str:
@@ -86,6 +89,24 @@ def _number(value: float) -> str:
     return f'<td class="n">{number(value)}</td>'
 
 
+def draw_what_if(found: Explained, one: Explanation) -> str:
+    """What the whole model says beside this one that lacks something; nothing where it is whole."""
+    beside = found.contrast(one)
+    if beside is None:
+        return ""
+    rows = "\n".join(map(partial(_moved, found), beside.move.watched))
+    without = escape(found.ablation.words(found.ids, found.spelling))
+    return _WHAT_IF.format(without=without, kl=f"{beside.move.kl:.3f}", rows=rows)
+
+
+def _moved(found: Explained, odds: Odds) -> str:
+    before, after = odds.before.probability, odds.after.probability
+    return (
+        f'<tr><th scope="row">{token(found, odds.id)}</th><td class="n">{percent(before)}</td>'
+        f'<td class="n">{percent(after)}</td><td>{bar(100 * (after - before), 100)}</td></tr>'
+    )
+
+
 def draw_neurons(found: Explained, one: Explanation) -> str:
     """The neurons that did most, and what else they promote; nothing where none is told of."""
     if not one.neurons:
@@ -118,6 +139,17 @@ def told_layers(one: Explanation) -> list[list[Any]]:
     ]
 
 
+_WHAT_IF = """<section>
+<h2>What if: without {without}</h2>
+<p>All that this page shows is of the model without that. Its answer is {kl} nats away from that \
+of the whole model (KL divergence: 0 would be the same).</p>
+<div class="wide"><table class="neurons"><thead><tr><td></td><th scope="col">whole model</th>\
+<th scope="col">without</th><th scope="col">change in points</th></tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>
+</section>
+"""
 _SUM = """<section>
 <h2>Which parts of the model said {answer}?</h2>
 <p>The model gives each token that it knows a score, the <em>logit</em>; the highest comes next. \

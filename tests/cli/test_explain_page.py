@@ -166,6 +166,42 @@ def test_an_answer_that_isn_t_the_likeliest(command: Run, folder: Path) -> None:
     assert len(heads) == one["position"] == len(found["tokens"]) - 2
 
 
+def test_a_model_that_lacks_something_stands_beside_the_whole_one(
+    command: Run, folder: Path
+) -> None:
+    knocked = ("--ablate", "head:4.0", "--ablate", "text:red ball")
+    page, found = written(command, folder / "ablated.html", BALL, *knocked)
+    (one,) = found["predictions"]
+    section = next(
+        part for part in page.all("section") if part.one("h2").text.startswith("What if")
+    )
+    assert (
+        section.one("h2").text == "What if: without head:4.0, the sight of tokens 4-5 `·red·ball`"
+    )
+    assert f"{one['whole']['kl']:.3f} nats away" in section.text
+    rows = section.all("tr")[1:]
+    for row, moved in zip(rows, one["whole"]["moved"], strict=True):
+        whole, without = (moved[side]["probability"] for side in ("whole", "without"))
+        assert row.text == (
+            shown(moved["token"])
+            + percent(whole)
+            + percent(without)
+            + signed(100 * (without - whole))
+        )
+    # The grid is that of the model without, too.
+    last = rows_of(page.one("table", "grid"), "tbody")[-1][-1]
+    assert last.text == shown(one["top"][0]["token"]) + percent(one["top"][0]["probability"])
+    whole, _ = written(command, folder / "whole.html", BALL)
+    assert "What if" not in whole.text
+    both = (rows_of(one.one("table", "grid"), "tbody") for one in (page, whole))
+    for height, (row, others) in enumerate(zip(*both, strict=True)):
+        same = [cell.text == other.text for cell, other in zip(row, others, strict=True)]
+        if height <= 4:  # below the head that is gone, where nothing was hidden yet
+            assert all(same[:4])
+        else:
+            assert not all(same)
+
+
 def test_where_the_page_goes(command: Run, folder: Path) -> None:
     one = command("explain", BALL, "--html", "-", script=REAL)
     one.fails(2, "two results can't both go to stdout")
