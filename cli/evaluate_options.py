@@ -14,6 +14,7 @@ from .. import UsageError
 from .completion import complete_model
 from .model_options import ModelSettings
 from .settings import Setting, Whole, setting
+from .sink import one_on_stdout
 from .token_options import BosWhen, SpecialAs
 
 WIDEST = 2048
@@ -118,6 +119,51 @@ class WindowSettings:
         if stride > width:
             raise UsageError(f"a stride of {stride:,} is longer than the window of {width:,}")
         return width, stride
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """Where the figures go."""
+
+    panel: ClassVar[str] = "Output"
+
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object a line, a model each.", show_default=False),
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            *("-o", "--output"), metavar="FILE", help="Write to a file.", show_default=False
+        ),
+    ] = None
+    heat: Annotated[
+        bool,
+        typer.Option(
+            "--heat",
+            help="Show the text itself as well, each token as hot as it was dear, and the dearest "
+            "words.",
+            show_default=False,
+        ),
+    ] = False
+
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the same as a page, which tells of the token pointed at.",
+            show_default=False,
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raise `UsageError` for what can't be together."""
+        if self.heat and self.json:
+            raise UsageError(
+                "--heat and --json exclude each other",
+                hint="--html goes with --json; `score --json` has each token's log-probability",
+            )
+        one_on_stdout(self.output, self.html)
 
 
 def models_to_run(names: list[str], settings: ModelSettings) -> list[ModelSettings]:

@@ -23,9 +23,8 @@ class Line:
 
 def as_table(lines: list[Line], *, with_model: bool) -> str:
     """Aligned columns, names to the left and figures to the right."""
-    heads = ["model"] * with_model + ["text", "tokens", "loss", "", "perplexity", "bits/byte", ""]
-    rows = [heads, *(_cells(line, with_model) for line in lines)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(heads))]
+    rows = [heads(with_model), *(cells_of_line(line, with_model) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     names = 1 + with_model
     out = ""
     for row in rows:
@@ -38,7 +37,13 @@ def as_table(lines: list[Line], *, with_model: bool) -> str:
     return out
 
 
-def _cells(line: Line, with_model: bool) -> list[str]:
+def heads(with_model: bool) -> list[str]:
+    """What the columns are; an error's has no name."""
+    return ["model"] * with_model + ["text", "tokens", "loss", "", "perplexity", "bits/byte", ""]
+
+
+def cells_of_line(line: Line, with_model: bool) -> list[str]:
+    """A row of the table."""
     loss = line.loss
     return [
         *([_short(line.model)] * with_model),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .prompt_words import Spelling, Word
+from .text_table import printable
 
 DEAREST = 12
 """Words that are listed."""
@@ -53,6 +54,21 @@ def band_of(bits: float) -> int:
     """
     above = (number for number, band in enumerate(BANDS[1:]) if bits < band.least)
     return next(above, len(BANDS) - 1)
+
+
+def range_of(number: int) -> str:
+    """The bits of a band, in words."""
+    if number == len(BANDS) - 1:
+        return f"{BANDS[number].least:g} or more"
+    above = BANDS[number + 1].least
+    return f"{BANDS[number].least:g} to {above:g}" if number else f"below {above:g}"
+
+
+def chance_of(number: int) -> str:
+    """The chances that go with the bits of a band, in words."""
+    if number == len(BANDS) - 1:
+        return f"1 in {2 ** BANDS[number].least:,.0f} or less"
+    return f"over 1 in {2 ** BANDS[number + 1].least:,.0f}"
 
 
 @dataclass(frozen=True, order=True)
@@ -200,3 +216,8 @@ def course_of(shares: Sequence[tuple[float, int]], columns: int) -> list[float]:
         nats, tokens = sum(one for one, _ in part), sum(count for _, count in part)
         out.append(nats / math.log(2) / tokens)
     return out
+
+
+def before_of(dear: Dear) -> str:
+    """What stood before a word, on a line."""
+    return printable(dear.before.decode("utf-8", "replace").lstrip("\ufffd"))

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .evaluate_report import Line
-from .heat import BANDS, Cell, Dear, Heat, course_of
+from .heat import BANDS, Cell, Dear, Heat, before_of, chance_of, course_of, range_of
 from .text_table import Table, as_text, display_width, fitted, printable
 from .token_cells import Part, parts_of
 
@@ -37,7 +37,7 @@ def draw_heat(line: Line, heat: Heat, colour: bool) -> str:
     for row in _rows(_letters(heat)):
         parts += _drawn(row, colour)
     if heat.tokens > SHOWN:
-        parts.append(f"… the first {SHOWN:,} of {heat.tokens:,} tokens")
+        parts.append(f"… the first {SHOWN:,} of {heat.tokens:,} tokens; --html shows more")
     tables = (_legend(heat, colour), _dearest(heat.dearest()))
     return "\n".join([*parts, "", *(as_text(table, colour)[:-1] for table in tables)])
 
@@ -142,21 +142,6 @@ def _legend(heat: Heat, colour: bool) -> Table:
     return Table(heads[0], heads, rows, (0, 1, 5), notes)
 
 
-def range_of(number: int) -> str:
-    """The bits of a band, in words."""
-    if number == len(BANDS) - 1:
-        return f"{BANDS[number].least:g} or more"
-    above = BANDS[number + 1].least
-    return f"{BANDS[number].least:g} to {above:g}" if number else f"below {above:g}"
-
-
-def chance_of(number: int) -> str:
-    """The chances that go with the bits of a band, in words."""
-    if number == len(BANDS) - 1:
-        return f"1 in {2 ** BANDS[number].least:,.0f} or less"
-    return f"over 1 in {2 ** BANDS[number + 1].least:,.0f}"
-
-
 def _dearest(words: list[Dear]) -> Table:
     """The words that cost most, and what stood before them."""
     rows = [
@@ -171,8 +156,3 @@ def _dearest(words: list[Dear]) -> Table:
     ]
     heads = ["the dearest words", "bits", "tokens", "at", "after"]
     return Table(heads[0], heads, rows, (0, 4))
-
-
-def before_of(dear: Dear) -> str:
-    """What stood before a word, on a line."""
-    return printable(dear.before.decode("utf-8", "replace").lstrip("\ufffd"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,58 +15,19 @@ from hypothesis import strategies as st
 from lmtool.cli.evaluate_report import Line
 from lmtool.cli.heat import BANDS, DEAREST, Heat, band_of, course_of
 from lmtool.cli.heat_report import SHOWN, draw_heat
-from lmtool.cli.prompt_words import Spelling, Word
+from lmtool.cli.prompt_words import Word
 from lmtool.cli.text_table import display_width
 from lmtool.engine.score import Loss
+from reference.heated import DOCUMENTS, PIECES, Pieces, heat_of
 
 from ..conftest import RunLmtool
 
 HOT = "Once upon a time there was a fox who lived in Constantinople.\n\nShe was 日本語 happy.\n"
-PIECES = (
-    *(b"a", b" the", b" fox", b"es", b".", b"\n", b"\r\n", b" ", b"   ", b"\t", b"", b"\x1b[31m"),
-    *(b"\xe6\x97", b"\xa5", b"\xff", b"\xf0\x9f", "日本語".encode(), " Straße".encode()),
-    *("\u0301".encode(), "\u2028".encode(), "\u202e".encode(), b"x" * 90, b"<b>"),
-)
 PAINT = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class Pieces(Spelling):
-    """A spelling whose tokens are `PIECES`."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-
-    def data(self, id: int) -> bytes:
-        return PIECES[id]
-
-    def _alone(self, id: int) -> bool:
-        return False
-
-
-def heat_of(documents: Sequence[Sequence[tuple[int, float]]], step: int, keep: int = 999) -> Heat:
-    """Documents of (id, bits), handed on `step` tokens at a time."""
-    heat = Heat(Pieces(), keep)
-    for document in documents:
-        heat.begin(document[0][0])
-        for at in range(1, len(document), step):
-            part = document[at : at + step]
-            heat.add([id for id, _ in part], [bits * math.log(2) for _, bits in part])
-    return heat
 
 
 def drawn(heat: Heat, colour: bool = False) -> list[str]:
     return draw_heat(Line("model", "text", Loss()), heat, colour).splitlines()
-
-
-DOCUMENTS = st.lists(
-    st.lists(
-        st.tuples(st.integers(0, len(PIECES) - 1), st.floats(0, 40).map(lambda x: round(x, 3))),
-        min_size=1,
-        max_size=60,
-    ),
-    min_size=1,
-    max_size=3,
-)
 
 
 @given(DOCUMENTS, st.integers(1, 70))
@@ -135,7 +95,7 @@ def test_without_an_end_a_word_ends_all_the_same() -> None:
 
 def test_a_long_text_is_cut_and_says_so() -> None:
     heat = heat_of([[(1, 1.0)] * (SHOWN + 100)], 2048, keep=SHOWN)
-    assert f"… the first {SHOWN:,} of {SHOWN + 100:,} tokens" in drawn(heat)
+    assert f"… the first {SHOWN:,} of {SHOWN + 100:,} tokens; --html shows more" in drawn(heat)
     shown = [line for line in drawn(heat) if line.startswith(" the the") or "the the the" in line]
     assert sum(line.count("the") for line in shown if "  " not in line) == SHOWN
 
