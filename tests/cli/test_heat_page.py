@@ -1,4 +1,4 @@
-"""`lmtool evaluate --html`: the page holds the text and its prices, and does nothing a text asks."""
+"""`lmtool evaluate --html`: the page holds the text and its prices, and runs nothing of it."""
 
 from __future__ import annotations
 
