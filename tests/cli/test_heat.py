@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool.cli.evaluate_report import Line
@@ -30,6 +30,7 @@ def drawn(heat: Heat, colour: bool = False) -> list[str]:
     return draw_heat(Line("model", "text", Loss()), heat, colour).splitlines()
 
 
+@settings(deadline=None, max_examples=40)
 @given(DOCUMENTS, st.integers(1, 70))
 def test_the_picture_holds_the_text_within_80_columns(documents: Any, step: int) -> None:
     heat = heat_of(documents, step)
@@ -48,6 +49,7 @@ def test_the_picture_holds_the_text_within_80_columns(documents: Any, step: int)
     assert [one or 0.0 for one in bits] == pytest.approx([one or 0.0 for one in wanted])
 
 
+@settings(deadline=None, max_examples=40)
 @given(DOCUMENTS, st.integers(1, 70))
 def test_the_dearest_words_are_those_of_all_words(documents: Any, step: int) -> None:
     words: list[tuple[float, int, int]] = []

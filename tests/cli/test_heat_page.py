@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool.cli.evaluate_report import Line
@@ -32,6 +32,7 @@ def line_of(name: str = "text") -> Line:
     return Line("model", name, loss)
 
 
+@settings(deadline=None, max_examples=40)
 @given(DOCUMENTS, st.integers(1, 80))
 def test_every_token_has_its_text_its_band_and_its_price(documents: Any, limit: int) -> None:
     heat = heat_of(documents, 7, keep=limit)
