@@ -45,14 +45,20 @@ class Contestant(Protocol):
 
 
 class Lmtool:
-    """`Session.load`, which gets all options, and `Session.generate`."""
+    """`Session.load`, which gets all options but `stream`, and `Session.generate`.
 
-    def __init__(self, model: Path, threads: int, **options: Any) -> None:
+    `stream` are options of `Session.stream`, by which a batch runs then.
+    """
+
+    def __init__(
+        self, model: Path, threads: int, stream: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         import torch
 
         import lmtool
         from lmtool.engine.session import Session
 
+        self._streaming = stream
         self._session = Session.load(model, threads=threads, **options)
         self.about = f"lmtool {lmtool.__version__}, torch {torch.__version__}"
         self.vocab = self._session.spec.vocab
@@ -69,7 +75,13 @@ class Lmtool:
         return moments
 
     def batch(self, asks: list[Ask]) -> int:
-        """As many at once as `generate_many` sees fit."""
+        """As many at once as `generate_many` or `stream` sees fit."""
+        if self._streaming is not None:
+            from lmtool.engine.request import Token
+
+            requests = [self._request(*ask) for ask in asks]
+            events = self._session.stream(requests, **self._streaming)
+            return sum(isinstance(event, Token) for event in events)
         generate_many = getattr(self._session, "generate_many", None)
         if generate_many is None:
             raise NotImplementedError("this lmtool has no `Session.generate_many`")
@@ -77,12 +89,16 @@ class Lmtool:
 
 
 class Transformers:
-    """`AutoModelForCausalLM.from_pretrained`, which gets all options, and `generate`."""
+    """`AutoModelForCausalLM.from_pretrained`, which gets all options but `rows`, and `generate`.
 
-    def __init__(self, model: Path, threads: int, **options: Any) -> None:
+    `rows` is how many rows a padded batch has: all, if nothing is said.
+    """
+
+    def __init__(self, model: Path, threads: int, rows: int | None = None, **options: Any) -> None:
         import torch
         import transformers
 
+        self._rows = rows
         torch.set_num_threads(threads)
         self._torch = torch
         self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -112,7 +128,11 @@ class Transformers:
         return [began, *watch.moments[1:]]  # the prompt itself is streamed first
 
     def batch(self, asks: list[Ask]) -> int:
-        """One padded batch, which runs until the last row has all its tokens."""
+        """Padded batches, each of which runs until its last row has all its tokens."""
+        rows = self._rows or len(asks)
+        return sum(self._padded(asks[n : n + rows]) for n in range(0, len(asks), rows))
+
+    def _padded(self, asks: list[Ask]) -> int:
         longest = max(len(ids) for ids, _ in asks)
         prompts = self._torch.zeros((len(asks), longest), dtype=self._torch.int64)
         mask = self._torch.zeros_like(prompts)

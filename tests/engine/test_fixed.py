@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtool.engine.cache.blocks import needed
-from lmtool.engine.cache.paged import Plan
-from lmtool.engine.fixed import READ, find_tiled
+from lmtool.engine.cache.layout import KVCache
+from lmtool.engine.cache.paged import Plan, block_bytes
+from lmtool.engine.fixed import READ, TILES, Tiled, find_tiled, place_matters
 from lmtool.engine.loop import Emission, Loop
 from lmtool.engine.model.decoder import Decoder
-from lmtool.engine.request import Request, Timings
+from lmtool.engine.request import Outcome, Request, Sampling, Timings
+from lmtool.engine.session import Session
 from lmtool.engine.spec import ModelSpec
+from lmtool.engine.step import Step
+from reference.cases import CASES
+from reference.random_checkpoints import random_ids
 from reference.random_specs import LONGEST, VOCAB, RandomSource, models
-from reference.side_by_side import requests, said
+from reference.side_by_side import PLAIN, requests, said, stack
 
 BLOCK = 4
 
@@ -70,3 +77,64 @@ def test_a_text_has_the_same_bits_in_any_company(
         for sample in range(request.samples):
             same_bits(got.get((place, sample), []), wanted.get((0, sample), []))
         assert together.prompts[place] == alone.prompts[0]
+
+
+FAMILIES = ("ministral", "gemma2", "gpt_oss", "deepseek_v3", "mixtral", "mpt")
+"""Windows, caps, sinks, latents, experts, ALiBi."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_say_the_same_in_any_order_and_memory(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Through the front door: texts of several blocks, half of which begin alike."""
+    case = next(case for case in CASES if case.name == name)
+    dtype, kv_dtype = ("float32", "int8") if name in ("mpt", "ministral") else ("bfloat16", "auto")
+    session = Session.load(
+        case.save(tmp_path_factory.mktemp("fixed")),
+        device="cpu",
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        threads=1,
+    )
+    shared = tuple(random_ids(64))
+    hot = Sampling(temperature=1.0)
+    asked = [
+        Request((*shared, place) if place % 2 else shared[place:30], 7 * place, hot, logprobs=3)
+        for place in range(2, 8)
+    ]
+    stored = session.decoder.dtype if kv_dtype == "auto" else torch.int8
+    tight = 5 * block_bytes(session.spec, stored)
+
+    def answers(requests: list[Request], **options: Any) -> list[Any]:
+        timings = Timings()
+        events = session.stream(requests, deterministic=True, timings=timings, **options)
+        found = {event.request: event for event in events if isinstance(event, Outcome)}
+        assert ("max_memory" in options) == (timings.preempted > 0)
+        return [found[place].samples for place in range(len(requests))]
+
+    def bits(samples: Any) -> list[Any]:
+        return [(token.id, token.logprob, token.top) for token in samples[0]]
+
+    wanted = [bits(one) for one in answers(asked)]
+    turned = answers(asked[::-1], max_memory=tight)
+    assert [bits(one) for one in turned[::-1]] == wanted
+    assert bits(answers(asked[5:])[0]) == wanted[5]
+
+
+def test_a_usual_model_runs_in_large_tiles() -> None:
+    tiled = find_tiled(stack(PLAIN), 200)
+    assert tiled.tile == TILES[0]
+
+
+def test_a_place_that_matters_is_noticed() -> None:
+    class Leaning(Tiled):
+        """The last place of a tile gives a number's last digit away."""
+
+        def __call__(self, step: Step, cache: KVCache) -> torch.Tensor:
+            logits = super().__call__(step, cache)
+            logits[-1, 0] = torch.nextafter(logits[-1, 0], torch.tensor(9.0))
+            return logits
+
+    assert place_matters(Leaning(stack(PLAIN), 8, 200))
+    assert not place_matters(Tiled(stack(PLAIN), 1, 200))

@@ -21,9 +21,10 @@ from lmtool.engine.cache.paged import PagedCache, Plan, block_bytes, find_plan
 from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.loop import Loop
 from lmtool.engine.model.decoder import Decoder
-from lmtool.engine.request import Request, Timings
+from lmtool.engine.request import Request, Sampling, Timings
 from lmtool.engine.scheduler import Part
-from lmtool.engine.spec import ModelSpec
+from lmtool.engine.spec import LongScaling, ModelSpec, RopeSpec
+from lmtool.engine.speculate import Guessing, LookupDrafter, Way
 from lmtool.engine.step import Piece, Step
 from reference.naive_decoder import NaiveDecoder
 from reference.random_specs import LONGEST, VOCAB, RandomSource, models
@@ -113,7 +114,7 @@ def beginning_alike(asked: list[Request], shared: list[int]) -> list[Request]:
     return alike
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@thorough
 @given(
     models(),
     st.integers(0, 2**31),
@@ -253,3 +254,23 @@ def test_blocks_are_counted(moves: list[tuple[int, int]]) -> None:
             blocks.name(block, name)
         assert blocks.held == len(set(held))
         assert all(blocks.shared(block) == (held.count(block) > 1) for block in held)
+
+
+def test_texts_that_are_read_anew_give_their_blocks_back() -> None:
+    """Where a rope turns, a context is full, or guesses come false; with little memory, too."""
+    scaling = LongScaling((1.0, 1.0), (5.0, 9.0), 12, 1.0, afresh=True)
+    long = replace(PLAIN, rope=RopeSpec(4, 100.0, scaling))
+    decoder, hot = stack(long, replace(long, window=5)), Sampling(temperature=1.5)
+    asked = [
+        Request((1, 2, 3) * 3, 30, hot, shift=2, samples=1 + n % 2, logprobs=VOCAB)
+        for n in range(3)
+    ]
+    guessing = Guessing((Way(LookupDrafter, 3),))
+    alone = [said(Loop(decoder, [request], 24, Timings())) for request in asked]
+    for count in (100, 9):
+        plan = Plan(count, block=BLOCK)
+        with watched() as caches:
+            got = said(Loop(decoder, asked, 24, Timings(), 4, 7, guessing, plan=plan))
+        for (place, sample), emissions in got.items():
+            assert_same(emissions, alone[place][0, sample])
+        assert caches[0].blocks.held == 0
