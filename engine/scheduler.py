@@ -123,7 +123,8 @@ class Scheduler:
         Those who come together into rows of their own are seated by length, since neighbours of
         like length waste least. A text whose beginning somebody else is about to read waits for it.
         """
-        free = [row for row in range(self._most) if row not in self._taken()]
+        taken = {sequence.row for sequence in self.seated()}
+        free = [row for row in range(self._most) if row not in taken]
         more = islice(self._coming, max(0, len(free) - len(self._waiting)))
         for rank, sequence in more:
             sequence.rank = rank
@@ -150,9 +151,6 @@ class Scheduler:
                 newcomer.opening.absent -= 1
             self._waiting.remove(newcomer)
             self._put(newcomer, free.pop(0))
-
-    def _taken(self) -> set[int]:
-        return {sequence.row for sequence in self.seated()}
 
     def _put(self, sequence: Sequence, row: int) -> None:
         self._rows.extend([None] * (row + 1 - len(self._rows)))
