@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 from .. import UsageError
@@ -224,7 +225,8 @@ def setting(
     return cast("Setting[T]", field(default=Setting(default), metadata={"setting": declared}))
 
 
-def declared_in(group: type[object]) -> dict[str, Declared[object]]:
+@cache
+def declared_in(group: type[object]) -> Mapping[str, Declared[object]]:
     """The settings that the dataclass `group` declares, by field name."""
     every = fields(cast("Any", group))
     return {f.name: f.metadata["setting"] for f in every if "setting" in f.metadata}

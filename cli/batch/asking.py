@@ -51,10 +51,9 @@ class Asking:
         settings: RowSettings,
         template: str | None,
         by_rows: bool,
-        now: datetime,
     ) -> None:
         """`template` is Jinja over a row's fields; with `by_rows` rows may have settings."""
-        self._now = now
+        self.now = datetime.now()
         self._session = session
         self._settings = settings
         self._by_rows = by_rows
@@ -109,7 +108,7 @@ class Asking:
         if isinstance(given, str) and not settings.chat.on:
             return encode_prompt(given, tokenizer, path, settings.prompt, AS_IT_STANDS)
         messages = [spoken(given)] if isinstance(given, str) else given
-        prompt = settings.chat.encode_messages(self._chat, messages, settings.prompt, self._now)
+        prompt = settings.chat.encode_messages(self._chat, messages, settings.prompt, self.now)
         ends = frozenset(id for id in [self._chat.end_of_turn] if id is not None)
         return Encoded(prompt.text, prompt.ids, prompt.specials, ends)
 
@@ -117,7 +116,7 @@ class Asking:
         """What the row says: a text, or the messages of a talk."""
         fields = row.fields
         if self._template is not None:
-            return self._renderer.render(dict(fields), self._now)
+            return self._renderer.render(dict(fields), self.now)
         prompt, messages = fields.get("prompt"), fields.get("messages")
         if prompt is not None and messages is not None:
             raise InputError("a row has a `prompt` or `messages`, not both")

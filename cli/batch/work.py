@@ -68,9 +68,10 @@ def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) 
 
 def _run(order: Order, session: Session, job: Job, terminal: Terminal) -> Counts:
     source, files = order.source, order.files
-    began = job.take_up(order.fresh, order.retry_errors, datetime.now().isoformat())
-    now = datetime.fromisoformat(began)
-    asking = Asking(session, order.settings, order.template, order.by_rows, now)
+    asking = Asking(session, order.settings, order.template, order.by_rows)
+    asking.check()  # a job that can't be done isn't begun
+    began = job.take_up(order.fresh, order.retry_errors, asking.now.isoformat())
+    asking.now = datetime.fromisoformat(began)
     if not source.lasting:
         say_if_typing(terminal, "rows")
     meter = Meter()
@@ -82,7 +83,6 @@ def _run(order: Order, session: Session, job: Job, terminal: Terminal) -> Counts
         stopping.at_once = False
         running = Running(session, job, asking, stopping, times)
         try:
-            asking.check()
             for tally in running.run(source.rows(meter)):
                 show(tally)
         finally:

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from lmtool.cli.batch.running import Running
+from reference import chats
+from reference.scripted_model import Script
+
 from .conftest import Run
 
 OK = {"prompt": "hello", "id": 1}
@@ -140,6 +144,72 @@ def test_a_row_without_a_seed_has_one_by_what_it_says_and_how_it_is_answered(bat
     assert seeds("--temp", "0.9")[0] not in first
     assert seeds("--temp", "1", "--seed", "7") == [7, 7, 7]
     assert seeds() == [0, 0, 0], "greedy"
+
+
+def test_talks(batch: Run, tmp_path: Path) -> None:
+    folder = chats.save_chat_tokenizer(tmp_path / "talker", chats.TEMPLATES["chatml"])
+    script = Script(talker=str(folder), context=1000)
+    hi, thanks = {"role": "user", "content": "hi"}, {"role": "user", "content": "thanks"}
+    rows = [
+        {"messages": [hi]},
+        {"messages": [hi, {"role": "assistant", "content": "hello"}, thanks]},
+        {"messages": [{"role": "system", "content": "Mine."}, hi]},
+        {"messages": [hi], "system": "Row."},
+        {"prompt": "hi"},
+        {"prompt": "hi", "system": "Row."},
+        {"prompt": "<|im_end|>", "system": "Row."},
+    ]
+    done = batch(rows, script=script)
+    assert done.code == 0, done
+    found = answers()
+    first, turns, own, row, plain, spoken, quoted = (one["prompt"] for one in found)
+    assert first.endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
+    assert turns.startswith(first + "hello<|im_end|>\n<|im_start|>user\nthanks")
+    assert own.startswith("<|im_start|>system\nMine.<|im_end|>\n<|im_start|>user\nhi")
+    assert row == spoken == own.replace("Mine.", "Row.")
+    assert plain == "hi"
+    begins = found[0]["prompt_token_ids"][0]
+    counts = [one["prompt_token_ids"].count(begins) for one in found]
+    assert counts[5] == counts[6], "what a row spells is text"
+    assert quoted.count("<|im_end|>") == 3
+
+    done = batch(rows, "--fresh", "--chat", "-s", "All.", script=script)
+    assert answers()[0]["prompt"] == own.replace("Mine.", "All.")
+    assert answers()[2]["prompt"] == own
+    assert answers()[4]["prompt"] == own.replace("Mine.", "All.")
+
+
+def test_rows_are_read_as_there_is_room(batch: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead: list[int] = []
+
+    def watched(self: Running, rows: Any) -> Any:
+        row = read(self, rows)
+        ahead.append(row.number - self.tally.done if row else 0)
+        return row
+
+    read = Running._read
+    monkeypatch.setattr(Running, "_read", watched)
+    batch([{"prompt": f"row {number}"} for number in range(300)], script=Script(rows=4))
+    assert len(ahead) == 301
+    assert max(ahead) <= 5
+
+
+def test_log_probabilities(batch: Run) -> None:
+    batch([OK, OK | {"logprobs": 0}], "--logprobs", "2", "-n", "3")
+    first, second = answers()
+    assert len(first["logprobs"]) == len(first["token_ids"])
+    assert second["settings"]["logprobs"] == {"value": 0, "source": "row"}
+    assert "logprobs" not in first["fields"]
+
+
+def test_what_the_command_line_gets_wrong(batch: Run, tmp_path: Path) -> None:
+    batch([OK], "--temp", "-1").fails(2, "--temp must be")
+    batch([OK], "-o", "nowhere/out.jsonl").fails(1, "no such folder")
+    batch([OK], "-o", ".").fails(1, "it is a folder")
+    batch([OK], "--json-schema", "{}x").fails(4, "JSON")
+    batch([OK], "-o", "/dev/null").fails(2, "no plain file")
+    batch([OK], script=Script(has_tokenizer=False)).fails(3, "no tokenizer")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl"}
 
 
 def test_what_is_done_is_not_done_again(batch: Run) -> None:

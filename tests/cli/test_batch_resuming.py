@@ -147,6 +147,23 @@ def test_one_end_after_another(
         assert work.names() == ENDED
 
 
+def test_a_power_cut_costs_no_answer_that_was_flushed(
+    make: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = log_module.open_log
+    monkeypatch.setattr(
+        "lmtool.cli.batch.work.open_log", lambda path, output: opened(path, output, sync_s=0)
+    )
+    for at in range(6, 30, 3):
+        work = make()
+        disk = FailingDisk(work.folder, at, "power cut", random.Random(at))
+        with disk.mounted(monkeypatch):
+            work.run()
+        lines = (work.folder / "out.jsonl.partial").read_bytes().count(b"\n")
+        # Five for the beginning, then each answer is a write and a flush.
+        assert lines - 1 >= (at - 5) // 2, at
+
+
 def test_a_log_cut_at_every_byte(make: Callable[..., Work], undisturbed: bytes) -> None:
     """As SIGKILL leaves it: a beginning of what would have been written."""
     whole = partial_of(make())
