@@ -13,6 +13,10 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:
         code = 130
+    if "WORLD_SIZE" in os.environ:
+        from .others import end_others
+
+        end_others(code)
     if code < 124 and "torch" not in sys.modules:
         sys.exit(code)
     # Torn down in the middle of its work, torch may crash, and at best takes a fifth of a second.
@@ -29,6 +33,10 @@ def _run() -> int:
     _hold_standard_streams()
     watch_signals()
     try:
+        from .others import follow, follows
+
+        if follows():
+            return follow()
         from .app import run
 
         return run(sys.argv[1:])

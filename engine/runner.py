@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import UsageError
 from .cache.layout import KeyValue, KVCache
 from .cache.static import StaticCache
+from .launch import launched
 from .model.decoder import Decoder
 from .spec import DynamicScaling, ExpertsSpec, LongScaling, ModelSpec
 from .step import Segment, Step
@@ -171,7 +172,7 @@ def find_runner(decoder: Decoder, compiled: bool) -> Runner:
     """The fastest way to run `decoder` here; compiling is waited for only if asked for."""
     if compiled:
         return Compiled(decoder)
-    if decoder.device.type == "cuda" and replayable(decoder.spec):
+    if decoder.device.type == "cuda" and replayable(decoder.spec) and launched() is None:
         return Graphed(decoder)
     return decoder
 

@@ -110,7 +110,7 @@ def _run(session: Session, batch: Sequence[Passage]) -> list[list[float]]:
     decoder = session.decoder
     longest = max(len(passage.ids) for passage in batch)
     with memory_errors("scoring"), torch.inference_mode():
-        cache = StaticCache(session.spec, len(batch), longest, CHUNK, decoder.dtype, decoder.device)
+        cache = StaticCache(decoder.spec, len(batch), longest, CHUNK, decoder.dtype, decoder.device)
         for begin in range(0, longest, CHUNK):
             rows = [row for row, passage in enumerate(batch) if begin < len(passage.ids)]
             pieces = [

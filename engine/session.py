@@ -19,18 +19,19 @@ from ..tokenizer.stream import SpelledStream, Stream, TextStream
 from ..tokenizer.tokenizer import Tokenizer
 from .ablation import without
 from .cache.paged import find_plan
-from .device import find_device, find_dtype, find_kv_dtype, memory_errors
+from .device import find_device, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
 from .fixed import READ, Tiled, find_tiled
 from .generation import Generation
 from .kept import Keeper
 from .knockout import Part, digest
+from .launch import alone, launched
 from .loop import CHUNK, STREAMED, Loop
 from .machine import peak_memory
-from .matrix import Placement
 from .model.decoder import Decoder
 from .prompt_cache import Key, PromptCache
 from .quant.kinds import Quant
+from .ranks import Load, load_here
 from .request import Outcome, Request, Timings, Token
 from .runner import Compiled, Runner, check_compiler, find_runner
 from .sampling.grammar import Constraint, Vocabulary, compile_grammar
@@ -40,7 +41,6 @@ from .voice import Voice
 from .weights.adapter import Lora
 from .weights.checkpoint import Checkpoint, check_quant, context_of, open_checkpoint
 from .weights.fingerprint import fingerprint
-from .weights.load import load_decoder
 from .weights.shapes import adapt
 
 
@@ -117,7 +117,7 @@ class Session:
         `OutOfMemoryError`.
         """
         began = perf_counter()
-        where, precision, cached = find_device(device), find_dtype(dtype), find_kv_dtype(kv_dtype)
+        where, cached = find_device(device), find_kv_dtype(kv_dtype)
         if threads is not None:
             torch.set_num_threads(threads)
         checkpoint = open_checkpoint(path)
@@ -131,12 +131,12 @@ class Session:
         check_quant(checkpoint, quant)
         if compiled:
             check_compiler(checkpoint.spec, where, quant or checkpoint.quantization)
-        placement = Placement(constant=True) if compiled else None
+        order = Load(path, device, dtype, quant, tuple(loras), threads, compiled)
         with memory_errors("loading the weights"):
             adapted = adapt(checkpoint, loras)
             if adapted is not None:
                 checkpoint = adapted.checkpoint
-            decoder, reader = load_decoder(checkpoint, precision, where, placement, quant, adapted)
+            decoder, reader = load_here(order, checkpoint, adapted)
         card = ModelCard(
             name=path.resolve().name,
             path=str(path),
@@ -213,6 +213,7 @@ class Session:
 
         What a prompt cache keeps is another model's.
         """
+        alone("leaving out parts")
         parts = tuple(parts)
         self._decoder = without(self._decoder, parts, unseen)
         self._runner = find_runner(self._decoder, compiled=isinstance(self._runner, Compiled))
@@ -244,6 +245,7 @@ class Session:
         A generation keeps its own prompt there instead, unless `read_only`. Raises `ModelError`
         for a file that is damaged, isn't a prompt cache, or is another model's.
         """
+        alone("a prompt cache")
         write = None if read_only else replacing
         return PromptCache(path, self.card.name, self.key, self.spec, write)
 
@@ -283,6 +285,7 @@ class Session:
         plan = find_plan(self.spec, kv_dtype, self._decoder.device, max_memory, rows, self.context)
         runner: Runner = self._decoder
         if deterministic:
+            alone("--deterministic")
             plan, runner = replace(plan, alike=READ), self._in_tiles()
 
         def prepare(request: Request) -> Ready:
@@ -322,7 +325,7 @@ class Session:
             guessing=self.guessing,
             kv_dtype=self._kv_dtype,
             constraints=[self._constraint(request) for request in requests],
-            kept=kept,
+            kept=None if launched() else kept,  # others' keys and values aren't here to be kept
         )
         voices: dict[tuple[int, int], Voice] = {}
         tokens = self._clocked(self._tokens(loop, voices), timings)

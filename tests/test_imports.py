@@ -27,13 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Inside engine a module imports from its own row or from the rows above it, never from below.
 LAYERS = (
-    ("spec", "request", "fit", "step", "stop", "device"),
+    ("spec", "launch", "request", "fit", "step", "stop", "device"),
     ("matrix", "knockout"),
     ("families", "cache", "quant", "machine", "grammars"),
     ("model", "sampling", "sequence"),
-    ("parallel", "runner", "fixed", "scheduler", "kept", "ablation"),
+    ("mesh", "parallel", "runner", "fixed", "scheduler", "kept", "ablation"),
     ("weights", "speculate"),
-    ("loop", "prompt_cache"),
+    ("loop", "prompt_cache", "ranks"),
     ("voice", "streaming"),
     ("generation",),
     ("session",),
@@ -49,6 +49,7 @@ ENGINE_FILES_THAT_SEE_TEXT = (
 )
 WITHOUT_TORCH = ("tokenizer", "engine.families", "engine.request", "engine.spec", "engine.fit")
 WITHOUT_TORCH += ("engine.cache.blocks", "engine.grammars", "engine.knockout", "engine.scaling")
+WITHOUT_TORCH += ("engine.launch",)
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 LONGEST_FILE = 400
 

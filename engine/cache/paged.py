@@ -17,6 +17,7 @@ from ..step import Segment, Step
 from .blocks import BLOCK, Blocks, blocks_of, needed
 from .codes import BLOCK as NUMBERS
 from .codes import Packing, Scratch
+from .doings import doing
 from .layout import KeyValue, Paging
 from .memory import lazy_zeros
 from .static import Store, shapes_of, slot_bytes
@@ -62,6 +63,7 @@ class PagedCache:
     up with ones that don't count, so that every product has the same shape.
     """
 
+    @doing
     def __init__(
         self,
         spec: ModelSpec,
@@ -92,6 +94,7 @@ class PagedCache:
         self._places = torch.empty(0), torch.empty(0)
         self._views: dict[tuple[Segment, int | None], tuple[Tensor, Paging]] = {}
 
+    @doing
     def reserve(self, row: int, length: int, first: int = 0) -> bool:
         """See `KVCache`. A text that is written from its beginning lets go of what it had."""
         if first == 0:
@@ -107,6 +110,7 @@ class PagedCache:
         table.extend(self._take() for _ in range(lacking))
         return True
 
+    @doing
     def enter(self, row: int, names: Many[bytes], length: int, spare: int) -> int | None:
         """See `Rooms`."""
         assert row not in self._tables, "the row is taken"
@@ -123,11 +127,13 @@ class PagedCache:
         """See `Rooms`."""
         return sum(1 for _ in self._found(names))
 
+    @doing
     def publish(self, row: int, names: Many[bytes]) -> None:
         """See `Rooms`."""
         for block, name in zip(self._tables[row], names, strict=False):
             self.blocks.name(block, name)
 
+    @doing
     def fork(self, source: int, target: int, length: int) -> None:
         """Share a row's first blocks; who writes to the last one first gets a copy of it."""
         self.release(target)
@@ -135,10 +141,12 @@ class PagedCache:
         for block in self._tables[target]:
             self.blocks.share(block)
 
+    @doing
     def move(self, source: int, target: int, length: int) -> None:
         """See `Rooms`."""
         self._tables[target] = self._tables.pop(source)
 
+    @doing
     def release(self, row: int) -> None:
         """See `Rooms`. The end of a text goes first: others may begin like it."""
         for block in reversed(self._tables.pop(row, [])):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..spec import Mixer, ModelSpec
 from ..step import Segment, Step
 from .codes import Packing, Scratch, block_numbers, encode, groups
+from .doings import doing
 from .layout import KeyValue
 from .memory import lazy_zeros
 
@@ -54,6 +55,7 @@ class StaticCache:
 
     block = 0
 
+    @doing
     def __init__(
         self,
         spec: ModelSpec,
@@ -161,6 +163,7 @@ class StaticCache:
             ]
         return views
 
+    @doing
     def fork(self, source: int, target: int, length: int) -> None:
         """Copy a row; both go their own way from `length` tokens on."""
         for layer in self._layers:
@@ -195,6 +198,7 @@ class StaticCache:
             for layer in self._layers
         ]
 
+    @doing
     def hold(self, row: int, held: Many[Many[Tensor]], reached: int, length: int) -> None:
         """Make what a row of another cache held of its first `length` tokens a row's own.
 

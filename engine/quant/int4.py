@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from ... import UsageError
 from ..matrix import Matrix
 from .blocks import blocks, product, wide_enough
 from .kinds import GROUP
@@ -82,6 +83,25 @@ class Int4Weight:
         parts = [weight.parts() for weight in weights]
         whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return cls.of(whole, weights[0].inputs)
+
+    def part(self, axis: int, span: range) -> Int4Weight:
+        """A copy of some outputs (axis 0) or inputs (axis 1).
+
+        Raises `UsageError` for inputs that aren't whole groups.
+        """
+        if axis == 0:
+            some = {name: x[span.start : span.stop].clone() for name, x in self.parts().items()}
+            return Int4Weight.of(some, self.inputs)
+        if span.start % GROUP or (span.stop % GROUP and span.stop != self.inputs):
+            raise UsageError(
+                f"int4 weights can't be cut before input {span.start} and after {span.stop}: "
+                f"{GROUP} inputs share a scale",
+                hint="use int8, or another number of processes",
+            )
+        first, last = span.start // GROUP, -(-span.stop // GROUP)
+        codes = self.codes[:, first * GROUP // 2 : last * GROUP // 2].contiguous()
+        scales, zeros = (x[:, first:last].contiguous() for x in self.affine())
+        return Int4Weight(codes, scales, zeros, len(span))
 
     def parts(self) -> dict[str, Tensor]:
         """See `layout`."""

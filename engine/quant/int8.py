@@ -75,6 +75,12 @@ class Int8Weight:
         """Weights with the same input, one below the other."""
         return cls(torch.cat([w.codes for w in weights]), torch.cat([w.scales for w in weights]))
 
+    def part(self, axis: int, span: range) -> Int8Weight:
+        """A copy of some outputs (axis 0) or inputs (axis 1)."""
+        codes = self.codes.narrow(axis, span.start, len(span))
+        scales = self.scales if axis else self.scales[span.start : span.stop]
+        return Int8Weight(codes.clone(memory_format=torch.contiguous_format), scales.clone())
+
     def parts(self) -> dict[str, Tensor]:
         """See `layout`."""
         return {"": self.codes, ".scale": self.scales}

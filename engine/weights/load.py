@@ -12,6 +12,7 @@ from ... import ModelError
 from ..families.naming import Found, Packing
 from ..matrix import LARGEST_JOINED, Matrix, Placement, Plain, SideBySide
 from ..model.decoder import Decoder
+from ..parallel import Cut, Plan
 from ..quant.int8 import Int8Weight
 from ..quant.kinds import BITS, EMBEDDING, HEAD, Quant, kind_of
 from ..quant.mxfp4 import unpack_mxfp4
@@ -40,6 +41,8 @@ class WeightReader:
     With `quant`, matrices and the embedding are quantized as they are read, unless the checkpoint
     holds them so already. The embedding is then taken as codes, and its scales by the name
     `embed.weight.scale`.
+
+    With a `plan`, weights are asked for as it cuts them, and no other bytes of them are kept.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class WeightReader:
         placement: Placement | None = None,
         quant: Quant | None = None,
         adapted: Adapted | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.dtype = dtype
         self.device = device
@@ -58,6 +62,7 @@ class WeightReader:
         self.quant: Quant | None = quant if stored is None else stored.quant
         self._checkpoint = checkpoint
         self._adapted = adapted
+        self._plan = plan
         self._tensors = checkpoint.tensors()
         self._taken: set[str] = set()
         self._embedding: Int8Weight | None = None
@@ -93,6 +98,10 @@ class WeightReader:
         taken: Tensor | None = None,
     ) -> Matrix:
         """Weights by our names, joined if that costs no second copy of anything large."""
+        if self._plan is not None and names[0] in (EMBEDDING, HEAD):
+            outputs = [len(self._plan.head.span)]
+            if names[0] == EMBEDDING:
+                return self._tied(taken, self._plan.head)
         if taken is not None and taken.dtype == self.dtype and self.device.type != "cpu":
             return Plain(taken)
         size = sum(outputs) * inputs * (1 if self.quant else self.dtype.itemsize)
@@ -113,6 +122,13 @@ class WeightReader:
         if len(weights) > 1 or not isinstance(held, Plain):
             _forget(places)
         return held
+
+    def _tied(self, embedding: Tensor | None, cut: Cut) -> Matrix:
+        """The rows of the embedding that are this process's part of the head."""
+        if self._embedding is not None:
+            return self._embedding.part(cut.axis, cut.span).hold()
+        assert embedding is not None
+        return self.placement.hold(cut.of(embedding).to(self.dtype))
 
     def _quantized_matrix(
         self, names: Sequence[str], outputs: Sequence[int], inputs: int
@@ -137,7 +153,9 @@ class WeightReader:
     ) -> tuple[QuantWeight, list[tuple[Shard, Entry]]]:
         """A quantized weight, and where in the files it is if it is the files' own pages."""
         assert self.quant is not None
-        kind = KINDS[kind_of(name, self.quant)]
+        kind, cut = KINDS[kind_of(name, self.quant)], self._cut(name)
+        if cut is not None:
+            outputs, inputs = cut.whole((outputs, inputs))
         if self._checkpoint.quantization is not None:
             parts = {
                 suffix: self._part(self._stored_name(name) + suffix, dtype, shape)
@@ -160,6 +178,10 @@ class WeightReader:
                 )
         self.sizes[name] = outputs * inputs
         self.widths[name] = weight.nbytes / (outputs * inputs)
+        if cut is not None:
+            weight = weight.part(cut.axis, cut.span)
+            _forget(places)
+            places = []
         return weight, places
 
     def _part(
@@ -187,7 +209,9 @@ class WeightReader:
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None
     ) -> tuple[Tensor, list[tuple[Shard, Entry]]]:
         """A weight in `dtype` (None: as stored), and where in the files it comes from."""
-        found = self._find(name)
+        found, cut = self._find(name), self._cut(name)
+        if cut is not None:
+            shape = cut.whole(shape)
         places = [self._tensors[theirs] for theirs in found.names]
         stored = [
             self.stored(*place, theirs) for place, theirs in zip(places, found.names, strict=True)
@@ -209,7 +233,12 @@ class WeightReader:
         wanted = dtype or weight.dtype
         if self._adapted is not None and self._adapted.changes(name):
             weight = self._adapted.apply(name, weight.to(self.device))
+        if cut is not None and dtype is not None:  # what is to be quantized is so as a whole
+            weight = cut.of(weight)
         return self._own(weight, wanted, stored, places), places
+
+    def _cut(self, name: str) -> Cut | None:
+        return None if self._plan is None else self._plan.cut(name)
 
     def stored(self, shard: Shard, entry: Entry, theirs: str) -> Tensor:
         """A tensor as the file's own pages, in the dtype it is stored in."""
@@ -284,20 +313,23 @@ def load_decoder(
     placement: Placement | None = None,
     quant: Quant | None = None,
     adapted: Adapted | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Decoder, WeightReader]:
     """Build the checkpoint's decoder; `dtype` None keeps the dtype its embedding is stored in.
 
     `placement` None holds matrices in the form that is fastest here. `quant` None holds them in
     `dtype`, unless the checkpoint is a quantized one. `adapted` changes weights as they are read,
-    and has the checkpoint as it is then.
+    and has the checkpoint as it is then. With a `plan` it is the decoder of a process's share,
+    whose answers are parts of a sum: see `parallel.joined`.
     Raises `ModelError` for a weight that is missing, superfluous, or of the wrong shape.
     """
     if dtype is None:
         dtype = stored_dtype(checkpoint)
     if placement is None:
-        placement = Placement.of(device, dtype, _expected_bytes(checkpoint, dtype, quant))
-    reader = WeightReader(checkpoint, dtype, device, placement, quant, adapted)
-    decoder = Decoder(checkpoint.spec, reader)
+        expected = _expected_bytes(checkpoint, dtype, quant) // (plan.size if plan else 1)
+        placement = Placement.of(device, dtype, expected)
+    reader = WeightReader(checkpoint, dtype, device, placement, quant, adapted, plan)
+    decoder = Decoder(checkpoint.spec if plan is None else plan.own, reader)
     reader.refuse_rest()
     return decoder, reader
 
