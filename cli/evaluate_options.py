@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import typer
 
@@ -86,6 +86,14 @@ def _is_text(name: str) -> bool:
     return name == "-" or (Path(name).exists() and not Path(name).is_dir())
 
 
+class Window(NamedTuple):
+    """Tokens that are run together, and how many of them are new; `asked` for, or a default."""
+
+    width: int
+    stride: int
+    asked: bool = False
+
+
 @dataclass(frozen=True)
 class WindowSettings:
     """How much of a text the model sees at once."""
@@ -107,8 +115,8 @@ class WindowSettings:
         help="New tokens of each window; the others are context. Default: half the window.",
     )
 
-    def chosen(self, context: int) -> tuple[int, int]:
-        """Window and stride for a model of so long a context. Raises `UsageError`."""
+    def chosen(self, context: int) -> Window:
+        """The windows for a model of so long a context. Raises `UsageError`."""
         width = self.window.value or min(context, WIDEST)
         if width > context:
             raise UsageError(
@@ -118,7 +126,7 @@ class WindowSettings:
         stride = self.stride.value or max(1, width // 2)
         if stride > width:
             raise UsageError(f"a stride of {stride:,} is longer than the window of {width:,}")
-        return width, stride
+        return Window(width, stride, self.window.value is not None)
 
 
 @dataclass(frozen=True)

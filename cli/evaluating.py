@@ -12,7 +12,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import InputError
-from .evaluate_options import Operands
+from .evaluate_options import Operands, Window
 from .evaluate_report import Line
 from .heat import Heat
 from .progress import StatusLine
@@ -100,7 +100,7 @@ def evaluate_texts(
     session: Session,
     paths: dict[str, Path],
     texts: Operands,
-    window: tuple[int, int],
+    window: Window,
     terminal: Terminal,
     heat: int = 0,
 ) -> Result:
@@ -113,7 +113,7 @@ def evaluate_texts(
     from ..tokenizer.corpus import Corpus
 
     tokenizer = tokenizer_of(session)
-    width, stride = window
+    width, stride, asked = window
     vocabulary = hash(frozenset(tokenizer.pipeline.get_vocab().items()))
     result = Result(asdict(session.card), width, stride, vocabulary)
     separators = tuple(texts.doc_separator or ())
@@ -141,7 +141,8 @@ def evaluate_texts(
         if not loss.tokens:
             terminal.warn(f"`{name}` has no token that another stands before: nothing to foretell")
         elif loss.tokens < width - 1:
-            terminal.detail(f"`{name}` is shorter than the window of {width:,} tokens")
+            tell = terminal.warn if asked else terminal.detail
+            tell(f"`{name}` is shorter than the window of {width:,} tokens: one window has it all")
     if not any(loss.tokens for loss in result.losses.values()):
         raise InputError("there is no text to foretell", hint="it takes two tokens or more")
     return result

@@ -52,6 +52,15 @@ def test_stdin_for_two_models_whose_tokens_differ(run_lmtool: RunLmtool, small: 
     assert b"different tokenizers: only bits per byte compare" in done.stderr
 
 
+def test_a_text_shorter_than_the_window_that_was_asked_for_is_named(
+    run_lmtool: RunLmtool, tmp_path: Path
+) -> None:
+    (tmp_path / "short.txt").write_text("A fox.")
+    asked = run_lmtool("evaluate", "short.txt", "--window", "512")
+    assert b"warning: `short.txt` is shorter than the window of 512 tokens" in asked.stderr
+    assert run_lmtool("evaluate", "short.txt").stderr == b""
+
+
 def test_documents_are_foretold_from_their_beginnings(
     run_lmtool: RunLmtool, small: Path, tmp_path: Path
 ) -> None:
