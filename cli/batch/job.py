@@ -92,6 +92,11 @@ class Job:
         """What tells a row, under the settings and the model of this job, from any other."""
         return blake2b(row, digest_size=KEY_BYTES, key=self._digest).hexdigest()
 
+    @property
+    def began(self) -> str:
+        """The time at which the finished job was begun."""
+        return str(json.loads(self._files.facts.read_bytes())["began"])
+
     def done(self) -> Counts | None:
         """What an earlier run has finished, None if there is something to do.
 

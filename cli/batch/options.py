@@ -109,6 +109,51 @@ class AnswerSettings:
 
 
 @dataclass(frozen=True)
+class BatchEffort:
+    """How many texts run side by side, and how alike they come out."""
+
+    panel: ClassVar[str] = "Effort"
+
+    parallel: Setting[int] = setting(
+        "--parallel",
+        kind=Whole(1),
+        default=64,
+        metavar="N",
+        help="Rows under way at once, at most. Default: 64.",
+    )
+    max_memory: Setting[str | None] = setting(
+        "--max-memory",
+        kind=Text(),
+        default=None,
+        metavar="SIZE",
+        help="Memory for keys and values: 2G, 800M. Default: three quarters of what is free.",
+    )
+    deterministic: Setting[bool] = setting(
+        "--deterministic",
+        kind=Flag(),
+        default=False,
+        help="Have each row's answer to the bit, whatever runs beside it; about half as fast.",
+    )
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="At the end run N of the rows again, each alone, and compare.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def memory(self) -> int | None:
+        """--max-memory in bytes. Raises `UsageError` for what is no size."""
+        from ...tokenizer.training.memory import read_size
+
+        given = self.max_memory.value
+        return None if given is None else read_size(given, least=1)
+
+
+@dataclass(frozen=True)
 class BatchPrompt(PromptOptions):
     """How a row's prompt becomes tokens."""
 

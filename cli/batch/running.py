@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ..requesting import token_text
 from ..signals import Stopping
 from .asking import Asked, Asking
 from .job import Job, model_json
+from .options import BatchEffort
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ class Running:
         job: Job,
         asking: Asking,
         stopping: Stopping,
+        effort: BatchEffort,
         times: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """`times` hears of each row that is answered how long it took."""
+        self._effort = effort
         self._session = session
         self._job = job
         self._asking = asking
@@ -92,7 +95,7 @@ class Running:
         from ...engine.request import Outcome
 
         try:
-            for event in self._session.stream(self._requests(rows)):
+            for event in stream(self._session, self._requests(rows), self._effort):
                 if isinstance(event, Outcome):
                     self._take(event)
                 else:
@@ -159,32 +162,9 @@ class Running:
             self._put(asked.row, error_json(outcome.error))
         else:
             self.tally.fresh += 1
-            self._put(asked.row, self._describe(asked, outcome.samples[0]))
+            self._put(asked.row, answer_json(self._session, asked, outcome.samples[0]))
             if self._times is not None:
                 self._times(waiting.json(self.tally.since, len(outcome.samples[0])))
-
-    def _describe(self, asked: Asked, tokens: Sequence[Token]) -> dict[str, Any]:
-        """The contract's object, without what differs from run to run."""
-        from ...engine.request import Timings
-
-        settings, session = asked.settings, self._session
-        seed = settings.sampling.seed.value
-        describe = Describer(
-            prompt=asked.prompt,
-            seed=seed,
-            timings=Timings(),
-            card=session.card,
-            settings=settings.listed(),
-            has_text=session.tokenizer is not None,
-            token_text=token_text(session),
-            logprobs=settings.answer.logprobs.value is not None,
-        )
-        text = "".join(token.text for token in tokens)
-        finish = (tokens[-1].finish if tokens else None) or "length"
-        found = describe(Answer(text, list(tokens), finish, seed))
-        del found["timings"]
-        found["model"] = model_json(session)
-        return found
 
     def _put(self, row: Row, answer: dict[str, Any]) -> None:
         failed = "error" in answer
@@ -192,6 +172,42 @@ class Running:
         self._job.log.add(row.number, self._job.key(row.data), answer)
         self.tally.done += 1
         self.tally.failed += failed
+
+
+def stream(
+    session: Session, requests: Iterable[Request], effort: BatchEffort
+) -> Iterator[Token | Outcome]:
+    """What the engine says to requests, as many at once and as alike as `effort` has it."""
+    return session.stream(
+        requests,
+        max_memory=effort.memory,
+        rows=effort.parallel.value,
+        deterministic=effort.deterministic.value,
+    )
+
+
+def answer_json(session: Session, asked: Asked, tokens: Sequence[Token]) -> dict[str, Any]:
+    """The contract's object, without what differs from run to run."""
+    from ...engine.request import Timings
+
+    settings = asked.settings
+    seed = settings.sampling.seed.value
+    describe = Describer(
+        prompt=asked.prompt,
+        seed=seed,
+        timings=Timings(),
+        card=session.card,
+        settings=settings.listed(),
+        has_text=session.tokenizer is not None,
+        token_text=token_text(session),
+        logprobs=settings.answer.logprobs.value is not None,
+    )
+    text = "".join(token.text for token in tokens)
+    finish = (tokens[-1].finish if tokens else None) or "length"
+    found = describe(Answer(text, list(tokens), finish, seed))
+    del found["timings"]
+    found["model"] = model_json(session)
+    return found
 
 
 def error_json(error: LmtoolError) -> dict[str, Any]:

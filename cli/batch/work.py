@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ... import UsageError
 from ..generation_talk import tell_caveats
 from ..signals import stoppable
 from ..sources import check_files, say_if_typing
@@ -14,10 +16,12 @@ from ..terminal import Terminal
 from .asking import Asking
 from .job import Counts, Files, Job, describe
 from .log import open_log
+from .options import BatchEffort
 from .row_settings import RowSettings
 from .rows import Input, Meter
 from .running import Running
 from .talk import open_timings, tell_done, watched
+from .verifying import verify
 
 if TYPE_CHECKING:
     from ...engine.session import Session
@@ -38,6 +42,7 @@ class Order:
     ordered: bool = True
     fresh: bool = False
     retry_errors: bool = False
+    effort: BatchEffort = field(default_factory=BatchEffort)
 
 
 def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) -> Counts:
@@ -48,6 +53,11 @@ def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) 
     """
     source, files = order.source, order.files
     files.check(source.path)
+    if order.effort.verify and not source.lasting:
+        raise UsageError(
+            "--verify reads the rows again, and stdin can be read only once",
+            hint="give them as a file",
+        )
     check_files([source.path], None)
     with open_log(files.partial, files.output) as log:
         scan = source.scan() if source.lasting else None
@@ -55,20 +65,26 @@ def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) 
         chosen = order.settings.seeded(b"").completed(session.defaults)
         tell_caveats(terminal, session, order.settings.sampling, chosen.sampling)
         about = describe(session, chosen, order.template, order.by_rows)
+        about["deterministic"] = order.effort.deterministic.value
         job = Job(files, log, about, scan)
-        done = None if order.fresh else job.done()
-        if done is None or (order.retry_errors and done.failed):
-            return _run(order, session, job, terminal)
-        if not source.lasting:
-            # What stdin holds this time can't be known but by reading it.
-            Job(files, log, about, source.scan()).done()
-        tell_done(terminal, files.output, done)
+        asking = Asking(session, order.settings, order.template, order.by_rows)
+        with closing(asking):
+            done = None if order.fresh else job.done()
+            if done is None or (order.retry_errors and done.failed):
+                done = _run(order, session, job, asking, terminal)
+            else:
+                if not source.lasting:
+                    # What stdin holds this time can't be known but by reading it.
+                    Job(files, log, about, source.scan()).done()
+                tell_done(terminal, files.output, done)
+            if order.effort.verify:
+                asking.now = datetime.fromisoformat(job.began)
+                verify(session, asking, source, files, order.effort, terminal)
         return done
 
 
-def _run(order: Order, session: Session, job: Job, terminal: Terminal) -> Counts:
+def _run(order: Order, session: Session, job: Job, asking: Asking, terminal: Terminal) -> Counts:
     source, files = order.source, order.files
-    asking = Asking(session, order.settings, order.template, order.by_rows)
     asking.check()  # a job that can't be done isn't begun
     began = job.take_up(order.fresh, order.retry_errors, asking.now.isoformat())
     asking.now = datetime.fromisoformat(began)
@@ -81,12 +97,9 @@ def _run(order: Order, session: Session, job: Job, terminal: Terminal) -> Counts
         stoppable("SIGTERM", "SIGHUP") as stopping,
     ):
         stopping.at_once = False
-        running = Running(session, job, asking, stopping, times)
-        try:
-            for tally in running.run(source.rows(meter)):
-                show(tally)
-        finally:
-            asking.close()
+        running = Running(session, job, asking, stopping, order.effort, times)
+        for tally in running.run(source.rows(meter)):
+            show(tally)
     counts = job.finish(meter.scan, order.ordered)
     tell_done(terminal, files.output, counts, running.tally)
     return counts

@@ -9,6 +9,7 @@ from ..batch.asking import read_template
 from ..batch.job import Files
 from ..batch.options import (
     AnswerSettings,
+    BatchEffort,
     BatchPrompt,
     BatchSampling,
     BatchStops,
@@ -53,6 +54,7 @@ def batch(
     stops: BatchStops,
     constraints: ConstraintSettings,
     guess: GuessSettings,
+    effort: BatchEffort,
     talk: TalkOptions,
 ) -> int:
     """Answer a file of prompts, a JSON object a row, and go on after whatever stopped it."""
@@ -63,6 +65,7 @@ def batch(
     settings = RowSettings(sampling, stops, constraints, prompt, chat, answer)
     stops.texts(prompt.escape)
     settings.grammar()
+    _ = effort.memory  # what is no size is told before anything is opened
     template = rows.template.value
     order = Order(
         source=Input.of(rows.input, rows.input_format.value),
@@ -73,6 +76,7 @@ def batch(
         ordered=not result.unordered,
         fresh=result.fresh,
         retry_errors=result.retry_errors,
+        effort=effort,
     )
 
     def opened() -> Session:

@@ -221,3 +221,41 @@ def test_what_is_done_is_not_done_again(batch: Run) -> None:
     assert again.request is None
     assert (Path("out.jsonl").read_bytes(), Path("out.jsonl.job").read_bytes()) == before
     assert not Path("out.jsonl.partial").exists()
+
+
+def test_what_runs_beside_is_bounded_as_asked(batch: Run) -> None:
+    batch([OK], "--parallel", "3", "--max-memory", "2M", "--deterministic")
+    # The command's own process holds the session that it asked.
+    found = json.loads(Path("out.jsonl.job").read_bytes())
+    assert found["about"]["deterministic"] is True
+    again = batch([OK])
+    assert again.code == 2
+    assert "was made with deterministic true, not false" in again.err
+    for arguments, said in (
+        (["--max-memory", "lots"], "--max-memory 'lots' is no size"),
+        (["--parallel", "0"], "--parallel must be"),
+        (["--verify", "0"], "greater than or equal to 1"),
+    ):
+        refused = batch([OK], *arguments)
+        assert refused.code == 2
+        assert said in refused.err
+
+
+def test_rows_run_again_alone_are_compared(batch: Run) -> None:
+    rows = [{"prompt": f"row {number}"} for number in range(9)] + [{"id": 1}]
+    done = batch(rows, "--verify", "4")
+    assert done.code == 6
+    assert "verified: 4 rows, run again alone, came out the same" in done.err
+    # A finished batch is verified too; one that somebody has meddled with isn't the same.
+    assert "verified: 9 rows" in batch(rows, "--verify", "50").err
+    path = Path("out.jsonl")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"finish_reason": "eos"', b'"finish_reason": "sad"', 1))
+    found = batch(rows, "--verify", "50")
+    assert found.code == 1
+    assert "1 of 9 rows came out otherwise when run alone: 1;" in found.err
+
+
+def test_stdin_can_not_be_verified(command: Run, tmp_path: Path) -> None:
+    asked = ("batch", "-o", str(tmp_path / "out.jsonl"), "--verify", "2")
+    command(*asked, stdin=line(OK)).fails(2, "--verify reads the rows again")

@@ -156,7 +156,7 @@ class ScriptedSession:
     def key(self) -> Key:
         return Key(self.script.weights)
 
-    def stream(self, requests: Iterable[Any]) -> Iterator[Any]:
+    def stream(self, requests: Iterable[Any], **effort: Any) -> Iterator[Any]:
         """Some texts side by side, each of its own length: they end out of order.
 
         What a text says depends on its request alone. One whose prompt has `FAIL` fails.
@@ -164,6 +164,7 @@ class ScriptedSession:
         from lmtool import InputError
         from lmtool.engine.request import Outcome, Token
 
+        self.effort = effort
         coming = enumerate(requests)
         self.asked = 0
         live: list[tuple[int, list[Any]]] = []

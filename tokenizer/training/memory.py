@@ -19,7 +19,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 _USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
 
-def read_size(text: str, option: str = "--max-memory") -> int:
+def read_size(text: str, option: str = "--max-memory", least: int | None = None) -> int:
     """The bytes in `2G`, `800M` or `1.5 GiB`; units are powers of 1024.
 
     Raises `UsageError` for what is no size, or too little to work with.
@@ -28,7 +28,7 @@ def read_size(text: str, option: str = "--max-memory") -> int:
     if found is None:
         raise UsageError(f"{option} {text!r} is no size", hint="write for instance 800M or 2G")
     size = int(float(found[1]) * _UNITS[found[2].lower()])
-    if size < _LEAST:
+    if size < (_LEAST if least is None else least):
         raise UsageError(f"{option} {text} is too little", hint="256M is the least")
     return size
 
