@@ -260,14 +260,14 @@ class Session:
 
     def stream(
         self,
-        requests: Iterable[Request],
+        requests: Request | Iterable[Request],
         *,
         max_memory: int | None = None,
         rows: int = STREAMED,
         deterministic: bool = False,
         timings: Timings | None = None,
     ) -> Iterator[Token | Outcome]:
-        """Answer any number of requests, which are taken one by one as there is room for them.
+        """Answer a request, or any number, which are taken one by one as there is room for them.
 
         Tokens come as they are decoded, and for each request, once it is complete, an `Outcome`
         that has them all: only that is certain, since a request may be begun anew. Both say by
@@ -307,7 +307,8 @@ class Session:
             )
             return self._clocked(self._tokens(loop, {}), timings)
 
-        return streamed(requests, prepare, start)
+        asked = [requests] if isinstance(requests, Request) else requests
+        return streamed(asked, prepare, start)
 
     def _in_tiles(self) -> Tiled:
         """The decoder in steps of one shape, found out once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def test_snippets_do_what_the_page_shows(page: Path, tmp_path: Path, warm: Path)
                 assert words(output) == words(shown), command
             else:
                 assert bool(output.strip()) == bool(shown.strip()), command
+
+
+def test_what_programs_are_told_to_write_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    program = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    environ = transcripts.fill_workplace(tmp_path) | {"PYTHONPATH": str(tmp_path / ".bin")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, check=True
+    )
+    tale, tales = done.stdout.decode().rstrip().rsplit("\n", 1)
+    assert len(tale.split()) > 10
+    assert re.fullmatch(r"\{'\w+': .*'\w+': .*'\w+': .*\}", tales)
 
 
 @pytest.mark.parametrize("page", transcripts.pages(), ids=lambda page: page.name)
