@@ -23,11 +23,9 @@ _LISTED = 20
 def as_report(study: Study, *, colour: bool) -> str:
     """Everything, within 80 columns."""
     parts = [_points(study), _law(study, colour), draw_plot(study.picture(), colour=colour)]
-    parts += [
-        _left_out(study, colour),
-        _predicted(study, colour),
-        _wrapped(f"Intervals: {study.basis}"),
-    ]
+    parts += [_left_out(study, colour), _predicted(study, colour)]
+    if "flat" not in study.doubts:
+        parts.append(_wrapped(f"Intervals: {study.basis}"))
     return "".join(parts).rstrip("\n") + "\n"
 
 
@@ -126,8 +124,8 @@ def _places(found: Estimate) -> int:
         return 2
     half = (found.high - found.low) / 2
     # An interval of no width says that the points lie on the law as well as can be told.
-    least = max(half, 1e-5 * abs(found.value), 1e-9)
-    return max(0, min(8, 1 - floor(log10(least))))
+    least = max(half, 1e-3 * abs(found.value), 1e-3)
+    return max(0, 1 - floor(log10(least)))
 
 
 def _digits(value: float, places: int) -> str:
@@ -190,7 +188,8 @@ def _verdict(found: Sequence[Foretold]) -> str:
     last = found[-1]
     assert last.loss is not None
     assert last.off is not None
-    side = "too high" if last.off > 0 else "too low"
+    off = f"{100 * abs(last.off):.2f}%"
+    how = "exactly" if off == "0.00%" else f"{off} too {'high' if last.off > 0 else 'low'}"
     inside = {
         None: "there is no interval, since the others only just make a law",
         True: "within the interval",
@@ -198,7 +197,7 @@ def _verdict(found: Sequence[Foretold]) -> str:
     }[last.within]
     return (
         f"The largest, {short(last.size)}, foretold from the smaller: {last.loss.value:.4f} for "
-        f"{last.measured:.4f}, {100 * abs(last.off):.2f}% {side}; {inside}."
+        f"{last.measured:.4f}, {how}; {inside}."
     )
 
 

@@ -14,6 +14,8 @@ SEED = 20200123
 """Of every bootstrap: the same points give the same intervals."""
 LEVEL = 0.95
 """How much of a bootstrap lies within an interval."""
+_SLACK = 1e-6
+"""Share of a loss that is rounding: points without noise have intervals of no width."""
 LOWEST, HIGHEST = 0.01, 4.0
 """Exponents that are looked at. Below, a power can't be told from a straight line in log N, and
 above, from a step down after the smallest size."""
@@ -57,7 +59,10 @@ class Foretold:
         """Whether what was measured lies in the interval; None without either."""
         if self.loss is None or self.loss.low is None or self.loss.high is None:
             return None
-        return None if self.measured is None else self.loss.low <= self.measured <= self.loss.high
+        if self.measured is None:
+            return None
+        slack = _SLACK * self.measured
+        return self.loss.low - slack <= self.measured <= self.loss.high + slack
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -220,6 +220,17 @@ def test_files_that_cannot_be(scaling: Run, points: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "law.svg").exists()
 
 
+@pytest.mark.parametrize("least", [0.0, 1.7])
+def test_points_without_noise_are_told_plainly(scaling: Run, least: float) -> None:
+    sizes = [10**place for place in range(5, 12)]
+    text = "\n".join(["N,L", *(f"{size},{least + 400 / size**0.34}" for size in sizes)])
+    ran = scaling("--csv", "-", stdin=text.encode())
+    assert f"{least:.4f}  {least:.4f} to {least:.4f}" in ran.out
+    assert "0.3400  0.3400 to 0.3400" in ran.out
+    assert "exactly; within the interval" in " ".join(ran.out.split())
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
 def test_losses_that_rise_make_no_law(scaling: Run, tmp_path: Path) -> None:
     text = "\n".join(["N,L", *(f"{10**n},{n}" for n in range(5, 10))])
     ran = scaling("--csv", "-", "--svg", str(tmp_path / "law.svg"), stdin=text.encode())
@@ -227,6 +238,7 @@ def test_losses_that_rise_make_no_law(scaling: Run, tmp_path: Path) -> None:
     assert "the loss doesn't fall with size: there is no law to fit" in ran.out
     assert "foretold" not in ran.out
     assert "alpha  " not in ran.out
+    assert "Intervals" not in ran.out
     ElementTree.parse(tmp_path / "law.svg")
     ran = scaling("--csv", "-", "--json", stdin=text.encode())
     assert "warning: the loss doesn't fall with size" in ran.err

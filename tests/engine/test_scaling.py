@@ -88,6 +88,7 @@ def test_the_largest_is_foretold_from_the_smaller() -> None:
     *_, last = leave_out(points_of(1.3, 60.0, 0.3), 100)
     assert last.size == SIZES[-1]
     assert last.off == pytest.approx(0, abs=1e-9)
+    assert last.within
     noisy = [points_of(1.3, 60.0, 0.3, noise=0.003, seed=seed) for seed in range(8)]
     inside = [leave_out(points, 200)[-1].within for points in noisy]
     assert sum(inside) >= 6
