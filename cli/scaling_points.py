@@ -55,13 +55,14 @@ def read_points(path: Path, *, total: bool) -> Table:
         raise InputError(f"`{name}` is empty", hint="its first line names columns, as in: N,D,L")
     first, header = lines[0]
     delimiter = next((mark for mark in ",;\t" if mark in header), ",")
-    places, unused = _places(_cells(header, delimiter), f"`{name}`, line {first}")
+    names = _cells(header, delimiter)
+    places, unused = _places(names, f"`{name}`, line {first}")
     if total and "total" not in places:
         raise InputError(
             f"`{name}` has no column `total`", hint="leave --params out to take the column N"
         )
     points = [
-        _point(_cells(line, delimiter), places, total, f"`{name}`, line {number}")
+        _point(_cells(line, delimiter), len(names), places, total, f"`{name}`, line {number}")
         for number, line in lines[1:]
     ]
     if not points:
@@ -116,9 +117,14 @@ def _places(names: Sequence[str], where: str) -> tuple[dict[str, int], list[str]
     return places, unused
 
 
-def _point(cells: Sequence[str], places: dict[str, int], total: bool, where: str) -> Measured:
+def _point(
+    cells: Sequence[str], columns: int, places: dict[str, int], total: bool, where: str
+) -> Measured:
+    """What a line of a table of `columns` columns says. Raises `InputError`."""
     if len(cells) <= max(places.values()):
         raise InputError(f"{where} has {len(cells)} cells, too few for the columns of its first")
+    if any(cells[columns:]):
+        raise InputError(f"{where} has {len(cells)} cells, more than the {columns} columns")
     found = {name: cells[place] for name, place in places.items()}
     numbers = {
         name: _number(text, name, where)

@@ -162,6 +162,7 @@ def test_equal_tokens_make_a_law_of_size(scaling: Run, points: Path) -> None:
         ("N,M\n1,2\n", "`stdin`, line 1: there is no column L among: N, M"),
         ("N,L,params\n1,2,3\n", "line 1: two columns say N"),
         ("N,L\n1,2\n2\n", "`stdin`, line 3 has 1 cells, too few"),
+        ("N,L\n1e5,3,5\n", "line 2 has 3 cells, more than the 2 columns"),
         ("# x\nN,L\n1e5,2\n1e6,nan\n", "line 4: L must be above 0 and finite: nan"),
         ("N,L\n1e5,-2\n", "line 2: L must be above 0"),
         ("N,L\n0,2\n", "line 2: N must be above 0"),
