@@ -159,7 +159,9 @@ def _doubt(found: Explained, terminal: Terminal) -> None:
     """Say where the parts don't add up to the logit, as they do but for rounding."""
     worst = max((abs(one.parts.rounding) for one in found.explanations), default=0.0)
     if worst > ROUNDING:
+        card = found.card
+        kind, less = card.quant or card.dtype, "; --dtype float32 rounds less"
         terminal.warn(
-            f"the parts add up to the logit only to {worst:.2g}: so much is rounded in "
-            f"{found.card.dtype}; --dtype float32 rounds less"
+            f"the parts add up to the logit only to {worst:.2g}: so much is rounded in {kind}"
+            f"{less if card.dtype != 'float32' else ''}"
         )
