@@ -13,7 +13,7 @@ from .token_cells import parts_of
 from .web_page import on_a_line
 
 if TYPE_CHECKING:
-    from ..engine.lens.explanation import Explanation, View
+    from ..engine.lens.explanation import View
     from ..engine.lens.grid import Column
 
 
@@ -72,7 +72,7 @@ class Grid:
         kinds = "s" if best.id == final.id else ""
         if best.id == self._next(at):
             kinds += " r"
-        if number is not None and _leads(self.found.explanations[number]) == height:
+        if number is not None and self.found.explanations[number].height_for_good == height:
             kinds += " lead"
         kind = f' class="{kinds.strip()}"' if kinds else ""
         return (
@@ -104,11 +104,6 @@ class Grid:
 def _seen(view: View) -> list[Any]:
     guesses = [part for guess in view.top for part in (guess.id, round(guess.probability, 4))]
     return [view.rank, round(view.answer.probability, 4), guesses]
-
-
-def _leads(one: Explanation) -> int | None:
-    """At which height the answer takes the lead for good."""
-    return None if one.leads_from is None else one.leads_from + 1
 
 
 def token(found: Explained, *ids: int) -> str:

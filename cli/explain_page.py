@@ -96,12 +96,14 @@ def _text(words: str) -> str:
 def _leads(found: Explained, one: Explanation) -> str:
     """From where the answer comes up first, and for good."""
     answer = token(found, one.answer)
-    if one.first_leads is None:
+    first = one.first_height
+    if first is None:
         return f"<p>{answer} leads after no layer.</p>"
-    said = f"{answer} comes up first after layer {one.first_leads}"
+    where = f"after layer {first - 1}" if first else "at the embedding"
+    said = f"{answer} comes up first {where}"
     if one.leads_from is None:
         return f"<p>{said}, and falls behind again.</p>"
-    if one.leads_from != one.first_leads:
+    if one.height_for_good != first:
         return f"<p>{said}, and stays in front from layer {one.leads_from} on.</p>"
     return f"<p>{said} and stays in front from there on.</p>"
 

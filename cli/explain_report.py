@@ -116,12 +116,14 @@ class _Report:
     def leads(self) -> str:
         """Where the answer comes up first, and for good."""
         one = self.one
-        if one.first_leads is None:
+        first = one.first_height
+        if first is None:
             return f"{self.answer} leads nowhere."
-        said = f"{self.answer} leads first after layer {one.first_leads}"
+        where = f"after layer {first - 1}" if first else "at the embedding"
+        said = f"{self.answer} leads first {where}"
         if one.leads_from is None:
             return f"{said}, and loses the lead again."
-        if one.leads_from != one.first_leads:
+        if one.height_for_good != first:
             said += f", and for good from layer {one.leads_from} on"
         return f"{said}."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -140,10 +141,27 @@ class Explanation:
     @property
     def leads_from(self) -> int | None:
         """See above."""
-        since: int | None = None
-        for number, layer in enumerate(self.layers):
-            if layer.view.rank > 1:
-                since = None
-            elif since is None:
-                since = number
-        return since
+        return _for_good([layer.view.rank for layer in self.layers])
+
+    @property
+    def first_height(self) -> int | None:
+        """Where the answer is the likeliest first: 0 at the embedding, N + 1 after layer N."""
+        if self.before.rank == 1:
+            return 0
+        return None if self.first_leads is None else self.first_leads + 1
+
+    @property
+    def height_for_good(self) -> int | None:
+        """From which height it stays so, counted alike."""
+        return _for_good([self.before.rank, *(layer.view.rank for layer in self.layers)])
+
+
+def _for_good(ranks: Sequence[int]) -> int | None:
+    """The place from which all ranks are 1; None if the last isn't."""
+    since: int | None = None
+    for place, rank in enumerate(ranks):
+        if rank > 1:
+            since = None
+        elif since is None:
+            since = place
+    return since

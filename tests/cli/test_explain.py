@@ -97,6 +97,13 @@ def test_another_answer_than_the_likeliest(command: Run) -> None:
     assert "·red leads nowhere" in ran.out
 
 
+def test_an_answer_that_the_embedding_has_already(command: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    ran = command("explain", BALL, "--answer", " world", "--html", str(page), script=REAL)
+    assert "·world leads first at the embedding, and loses the lead again." in ran.out
+    assert "comes up first at the embedding, and falls behind again." in page.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     "prompt", [BALL, "日本の昔、ある所に" * 4, "a\n\tb \x1b[31m é", "long " * 300]
 )
@@ -148,6 +155,9 @@ def test_rounding_that_shows_is_told(command: Run, tmp_path: Path) -> None:
     assert ran.code == 0
     assert "warning: the parts add up to the logit only to" in ran.err
     assert "--dtype float32 rounds less" in ran.err
+    ran = command("explain", *arguments, "--quant", "int8", script=REAL)
+    assert ran.code == 0
+    assert "so much is rounded in int8\n" in ran.err
 
 
 def test_a_file_appears_whole(command: Run, tmp_path: Path) -> None:
