@@ -80,7 +80,7 @@ def probed(environ: dict[str, str], folder: Path, dtype: str, form: str) -> dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=500,
     )
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
