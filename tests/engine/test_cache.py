@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -19,17 +19,15 @@ from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.model import attend, sight
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.spec import ModelSpec
-from lmtool.engine.step import Piece, Step
+from lmtool.engine.step import Step
 from reference.naive_decoder import NaiveDecoder
-from reference.random_specs import LONGEST, VOCAB, RandomSource, models
+from reference.random_specs import LONGEST, RandomSource, models
+from reference.side_by_side import feed, rows_of_ids
 
 CPU = torch.device("cpu")
 thorough = settings(max_examples=60, deadline=None, derandomize=True)
 dtypes = st.sampled_from((torch.bfloat16, torch.float16, torch.int8))
 seeds = st.integers(0, 2**31)
-rows_of_ids = st.lists(
-    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=LONGEST), min_size=1, max_size=3
-)
 
 
 class RoundedCache(StaticCache):
@@ -65,27 +63,6 @@ def everything_small() -> Iterator[None]:
         patch.object(torch, "get_num_threads", lambda: 4),
     ):
         yield
-
-
-def feed(
-    decoder: Decoder, cache: StaticCache, rows: Sequence[Sequence[int]], widths: Sequence[int]
-) -> list[Tensor]:
-    """Logits after each id of each row; all rows go forward by each width in turn."""
-    answers: list[list[Tensor]] = [[] for _ in rows]
-    fed = [0] * len(rows)
-    turn = 0
-    while any(fed[row] < len(ids) for row, ids in enumerate(rows)):
-        width, turn = widths[turn % len(widths)], turn + 1
-        pieces = [
-            Piece(row, fed[row], ids[fed[row] : fed[row] + width], len(ids), "all")
-            for row, ids in enumerate(rows)
-            if fed[row] < len(ids)
-        ]
-        logits = decoder(Step.of(pieces, CPU), cache).split([len(piece.ids) for piece in pieces])
-        for piece, part in zip(pieces, logits, strict=True):
-            answers[piece.row].append(part)
-            fed[piece.row] += len(piece.ids)
-    return [torch.cat(parts) for parts in answers]
 
 
 @thorough

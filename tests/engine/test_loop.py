@@ -27,7 +27,14 @@ from lmtool.engine.spec import (
 )
 from lmtool.engine.step import WASTE, Piece, Step
 from reference.random_specs import LONGEST, RandomSource, models
-from reference.side_by_side import PLAIN, assert_same, ids_of, requests, said, stack
+from reference.side_by_side import (
+    PLAIN,
+    assert_as_alone,
+    ids_of,
+    requests,
+    said,
+    stack,
+)
 
 CPU = torch.device("cpu")
 thorough = settings(max_examples=60, deadline=None, derandomize=True)
@@ -47,15 +54,7 @@ def test_a_text_is_the_same_alone_and_among_others(
     decoder = Decoder(spec, RandomSource(seed))
     together = Loop(decoder, asked, LONGEST, Timings(), rows, chunk)
     got = said(together)
-    for place, request in enumerate(asked):
-        alone = Loop(decoder, [request], LONGEST, Timings(), chunk=LONGEST)
-        wanted = said(alone)
-        for sample in range(request.samples):
-            assert_same(got.get((place, sample), []), wanted.get((0, sample), []))
-        scores = zip(together.prompts[place], alone.prompts[0], strict=True)
-        for one, other in scores:
-            assert (one.id, one.logprob is None) == (other.id, other.logprob is None)
-            assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+    assert_as_alone(decoder, asked, together, got)
 
 
 HOT = Sampling(temperature=1.5)

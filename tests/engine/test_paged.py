@@ -28,40 +28,22 @@ from lmtool.engine.speculate import Guessing, LookupDrafter, Way
 from lmtool.engine.step import Piece, Step
 from reference.naive_decoder import NaiveDecoder
 from reference.random_specs import LONGEST, VOCAB, RandomSource, models
-from reference.side_by_side import PLAIN, assert_same, requests, said, stack
+from reference.side_by_side import (
+    PLAIN,
+    assert_as_alone,
+    assert_same,
+    feed,
+    requests,
+    rows_of_ids,
+    said,
+    stack,
+)
 
 CPU = torch.device("cpu")
 thorough = settings(max_examples=60, deadline=None, derandomize=True)
-rows_of_ids = st.lists(
-    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=LONGEST), min_size=1, max_size=3
-)
 
 
 BLOCK = 4
-
-
-def feed(
-    decoder: Decoder, cache: PagedCache, rows: Sequence[Sequence[int]], widths: Sequence[int]
-) -> list[Tensor]:
-    """Logits after each id of each row; all rows go forward by each width in turn."""
-    answers: list[list[Tensor]] = [[] for _ in rows]
-    fed = [0] * len(rows)
-    turn = 0
-    while any(fed[row] < len(ids) for row, ids in enumerate(rows)):
-        width, turn = widths[turn % len(widths)], turn + 1
-        pieces = [
-            Piece(row, fed[row], ids[fed[row] : fed[row] + width], len(ids), "all")
-            for row, ids in enumerate(rows)
-            if fed[row] < len(ids)
-        ]
-        for piece in pieces:
-            assert cache.reserve(piece.row, piece.begin + len(piece.ids), piece.begin)
-        step = Step.of(pieces, CPU, paged=True)
-        logits = decoder(step, cache).split([len(piece.ids) for piece in pieces])
-        for piece, part in zip(pieces, logits, strict=True):
-            answers[piece.row].append(part)
-            fed[piece.row] += len(piece.ids)
-    return [torch.cat(parts) for parts in answers]
 
 
 @thorough
@@ -140,15 +122,7 @@ def test_a_text_is_the_same_however_little_memory_there_is(
         plan = Plan(least + more, block=BLOCK)
         together = Loop(decoder, iter(asked), LONGEST, Timings(), rows, chunk, plan=plan)
         got = said(together)
-    for place, request in enumerate(asked):
-        alone = Loop(decoder, [request], LONGEST, Timings(), chunk=LONGEST)
-        wanted = said(alone)
-        for sample in range(request.samples):
-            assert_same(got.get((place, sample), []), wanted.get((0, sample), []))
-        scores = zip(together.prompts[place], alone.prompts[0], strict=True)
-        for one, other in scores:
-            assert (one.id, one.logprob is None) == (other.id, other.logprob is None)
-            assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+    assert_as_alone(decoder, asked, together, got)
     assert caches[0].blocks.held == 0
 
 
