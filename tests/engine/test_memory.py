@@ -55,11 +55,13 @@ def watch():
 watcher = threading.Thread(target=watch)
 watcher.start()
 dtype = getattr(torch, sys.argv[2]) if sys.argv[2] != "stored" else None
-decoder, reader = load_decoder(
-    open_checkpoint(Path(sys.argv[1])), dtype, torch.device("cpu"),
-    Placement(packed=sys.argv[3] == "packed"),
-)
-done.set()
+try:
+    decoder, reader = load_decoder(
+        open_checkpoint(Path(sys.argv[1])), dtype, torch.device("cpu"),
+        Placement(packed=sys.argv[3] == "packed"),
+    )
+finally:
+    done.set()  # or the watcher would outlive an error, and the error never be seen
 watcher.join()
 after = held()
 print(json.dumps({"peak": max(peak, after) - before, "after": after - before,
@@ -80,10 +82,14 @@ def probed(environ: dict[str, str], folder: Path, dtype: str, form: str) -> dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=120,
     )
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
+
+
+def can_pack_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def test_stored_and_mapped_nothing_is_copied(lmtool_environ: dict[str, str], wide: Path) -> None:
@@ -104,6 +110,8 @@ def test_copied_one_weight_at_a_time(
 
     The embedding stays in the file: its rows are converted when they are looked up.
     """
+    if (dtype, form) == ("bfloat16", "packed") and not can_pack_bfloat16():
+        pytest.skip("this processor can't pack bfloat16, and Placement.of never asks it to")
     found = probed(lmtool_environ, wide, dtype, form)
     width = 4 if dtype == "stored" else getattr(torch, dtype).itemsize
     size, slack = (found["parameters"] - LARGEST) * width, 16 * MIB
