@@ -21,6 +21,7 @@ import json
 import os
 import random
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -183,6 +184,7 @@ class LlamaCpp:
         for name, value in options.items():
             setattr(params, name, value)
         params.n_batch = params.n_ctx
+        self._slots, self._ubatch = params.n_seq_max, params.n_ubatch
         self._context = self._llama.llama_init_from_model(loaded, params)
         if self._context is None:
             raise RuntimeError(f"llama.cpp can't make a context of {params.n_ctx} tokens")
@@ -219,39 +221,69 @@ class LlamaCpp:
         return moments
 
     def batch(self, asks: list[Ask]) -> int:
-        """All prompts in one batch, then a batch of the last token of all that still run."""
-        self._llama.llama_memory_clear(self._memory, False)
-        batch = self._llama.llama_batch_init(max(sum(len(ids) for ids, _ in asks), 1), 0, 1)
-        pending = {row: ids for row, (ids, _) in enumerate(asks)}
-        cached, came = [0] * len(asks), [0] * len(asks)
-        while pending:
-            ends = self._fill(batch, pending, cached)
-            self._run(batch)
-            pending = {}
-            for row, place in ends.items():
-                token = self._choose(place)
-                came[row] += 1
-                if came[row] < asks[row][1]:
-                    pending[row] = [token]
-        self._llama.llama_batch_free(batch)
-        return sum(came)
+        """Continuous batching, as its server does it: a row has a sequence until its last token.
 
-    def _fill(self, batch: Any, pending: dict[int, list[int]], cached: list[int]) -> dict[int, int]:
-        """Lay the rows' tokens end to end; the place of each row's last, whose logits are due."""
-        place, ends = 0, {}
-        for row, ids in pending.items():
-            for id in ids:
+        `n_seq_max` rows run at once. A step has a token of each that answers, and `n_ubatch` tokens
+        of prompts at most beside.
+        """
+        self._llama.llama_memory_clear(self._memory, False)
+        batch = self._llama.llama_batch_init(self._slots + self._ubatch, 0, 1)
+        coming = iter(asks)
+        free = list(range(self._slots))
+        running: dict[int, _Row] = {}
+        came = 0
+        while True:
+            for slot, (ids, count) in zip(list(free), coming, strict=False):
+                free.remove(slot)
+                running[slot] = _Row(ids, count)
+            if not running:
+                break
+            ends = self._fill(batch, running)
+            self._run(batch)
+            for slot, place in ends.items():
+                row = running[slot]
+                row.ids = [self._choose(place)]
+                row.left -= 1
+                came += 1
+                if not row.left:
+                    del running[slot]
+                    free.append(slot)
+                    self._llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self._llama.llama_batch_free(batch)
+        return came
+
+    def _fill(self, batch: Any, running: dict[int, _Row]) -> dict[int, int]:
+        """Lay the rows' next tokens end to end; the place of each row's last, if it is among them.
+
+        Who answers comes first; a prompt goes in as far as there is room.
+        """
+        place, ends, room = 0, dict[int, int](), self._ubatch
+        for slot, row in sorted(running.items(), key=lambda pair: len(pair[1].ids)):
+            some = row.ids[: 1 if len(row.ids) == 1 else room]
+            room -= len(some) if len(row.ids) > 1 else 0
+            for id in some:
                 batch.token[place] = id
-                batch.pos[place] = cached[row]
+                batch.pos[place] = row.cached
                 batch.n_seq_id[place] = 1
-                batch.seq_id[place][0] = row
+                batch.seq_id[place][0] = slot
                 batch.logits[place] = False
-                cached[row] += 1
+                row.cached += 1
                 place += 1
-            ends[row] = place - 1
-            batch.logits[place - 1] = True
+            row.ids = row.ids[len(some) :]
+            if some and not row.ids:
+                ends[slot] = place - 1
+                batch.logits[place - 1] = True
         batch.n_tokens = place
         return ends
+
+
+@dataclass
+class _Row:
+    """A text under way in llama.cpp: what isn't cached yet, how much is, and tokens to come."""
+
+    ids: list[int]
+    left: int
+    cached: int = 0
 
 
 ENGINES: dict[str, Any] = {
