@@ -211,7 +211,8 @@ def _load(source: str) -> Any:
 
 def _as_gigatoken_takes_it(tokenizer: Tokenizer, special: Special, border: int) -> str:
     """The tokenizer.json without special tokens where these are text like any other."""
-    state: dict[str, Any] = json.loads(tokenizer.pipeline.to_str())
+    pipeline = tokenizer.plain if special == "text" else tokenizer.pipeline
+    state: dict[str, Any] = json.loads(pipeline.to_str())
     if special == "text":
         state["added_tokens"] = [one for one in state["added_tokens"] if not one["special"]]
     state["added_tokens"].append(

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from .. import InputError
 from .formats.built import Special
+from .plain import without
 from .quoting import Disguise
 from .tokenizer import Place, Tokenizer
 
@@ -44,6 +45,7 @@ class GuardedEncoder:
             survives = own.normalizer is None or letter in own.normalizer.normalize_str(letter)
             library.add_tokens([_stand_in(letter, *flags, survives)])
         library.add_tokens([_stand_in(self._seam, False, False, False)])
+        library.model = without(own.model, [*map(own.token_to_id, controls)])
         self.controls = {own.token_to_id(token): token for token in controls}
         self._library = library
         # Tokens that the model itself lacks got ids of their own here.

@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import UsageError
 from .cut import Cutter, cut_text
 from .losses import losses_of
 from .pieces import BYTE_PIECE, Spelling, gpt2_alphabet, spelling_of
+from .plain import plain_pipeline
 from .reading import TokenizerFiles, read_files, token_named
+
+if TYPE_CHECKING:
+    import tokenizers
 
 Bos = Literal["auto", "on", "off"]
 """Whether a begin-of-text token is put first: as the tokenizer's files say, always, never."""
@@ -57,6 +61,11 @@ class Tokenizer:
         lmtool can't encode exactly as it is meant.
         """
         return cls(read_files(path))
+
+    @cached_property
+    def plain(self) -> tokenizers.Tokenizer:
+        """The pipeline to which special tokens spelled in a text are text like any other."""
+        return plain_pipeline(self.pipeline)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,23 +159,22 @@ class Tokenizer:
             before = len(pieces)
             pieces.extend(cut_text(text, self.cutter))
             counts.append(len(pieces) - before)
-        self.pipeline.encode_special_tokens = special == "text"
-        encoded = iter(self.pipeline.encode_batch_fast(pieces, add_special_tokens=False))
+        reader = self.plain if special == "text" else self.pipeline
+        encoded = iter(reader.encode_batch_fast(pieces, add_special_tokens=False))
         return [[id for _ in range(count) for id in next(encoded).ids] for count in counts]
 
     def character_spans(self, text: str, special: Special = "text") -> list[tuple[int, int]]:
         """Where the text of each plain id lies in `text`: from and up to, in characters."""
         if self.encoder is not None:
             return [(start, end) for _, start, end in self.encoder.spans(text, special == "parse")]
-        self.pipeline.encode_special_tokens = special == "text"
-        return self.pipeline.encode(text, add_special_tokens=False).offsets
+        reader = self.plain if special == "text" else self.pipeline
+        return reader.encode(text, add_special_tokens=False).offsets
 
     def specials_in(self, text: str) -> tuple[Place, ...]:
         """The special tokens that `text` spells, and where."""
         if self.encoder is not None:
             spans = self.encoder.spans(text, parse=True)
             return tuple(Place(*span) for span in spans if span[0] in self.special_ids)
-        self.pipeline.encode_special_tokens = False
         found = self.pipeline.encode(text, add_special_tokens=False)
         places = (Place(id, *span) for id, span in zip(found.ids, found.offsets, strict=True))
         return tuple(one for one in places if one.id in self.special_ids)

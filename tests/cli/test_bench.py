@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -252,17 +251,16 @@ def test_ending_early_keeps_what_is_measured(
 def test_ending_early_keeps_the_file_beside(
     lmtool_environ: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
-    arguments = ("-m", folder, *ENDLESS, "--json", "-o", "speed.json")
-    process = start(lmtool_environ, *arguments, cwd=tmp_path)
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.stderr.readline()
-    time.sleep(1)  # now it measures
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert b"speed.json.partial" in err
-    json.loads((tmp_path / "speed.json.partial").read_text())
+    arguments = ["-m", "lmtool", "bench", "-m", str(folder), *ENDLESS, "--json", "-o", "speed.json"]
+    environ = {**lmtool_environ, "TERM": "xterm"}
+    talk = pexpect.spawn(sys.executable, arguments, env=environ, cwd=str(tmp_path), timeout=60)
+    talk.expect("point 3 of")
+    talk.sendintr()
+    talk.expect(r"is in `speed\.json\.partial`")
+    talk.expect(pexpect.EOF)
+    talk.close()
+    assert talk.exitstatus == 130
+    assert len(json.loads((tmp_path / "speed.json.partial").read_text())) >= 2
     assert not (tmp_path / "speed.json").exists()
 
 

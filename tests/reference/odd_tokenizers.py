@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+import json
+from typing import Any
 
-from .small_tokenizers import byte_fallback, byte_level
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from .small_tokenizers import ALL, byte_fallback, byte_level, word_piece
 
 
 def normalized() -> Tokenizer:
@@ -71,6 +74,70 @@ def metaspace_fallback() -> Tokenizer:
     return tokenizer
 
 
+# --- whose models make a special token out of its letters
+
+
+def merged_special() -> Tokenizer:
+    """Byte fallback with merges that end in a special token, as converted SentencePieces have."""
+    return _changed(byte_fallback(), _with_merges)
+
+
+def merged_bytes() -> Tokenizer:
+    """Byte-level with such merges, and a text for a word."""
+    tokenizer = byte_level()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return _changed(tokenizer, _with_merges)
+
+
+def whole_words() -> Tokenizer:
+    """Llama 3's kind: words that are tokens aren't merged; here they lie between spaces."""
+    tokenizer = byte_level()
+    split = pre_tokenizers.Split(Regex(" ?[^ ]+| +"), "isolated")
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_of])
+    return _changed(tokenizer, lambda model: model.update(ignore_merges=True))
+
+
+def word_level() -> Tokenizer:
+    """Words between spaces, and no smaller pieces."""
+    words = ["[UNK]", "[SEP]", *dict.fromkeys(ALL.split())]
+    vocabulary = {word: id for id, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["[UNK]", "[SEP]"])
+    return tokenizer
+
+
+def between_spaces() -> Tokenizer:
+    """WordPiece whose words hold punctuation."""
+    tokenizer = word_piece()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.normalizer = None
+    return tokenizer
+
+
+def _with_merges(model: dict[str, Any]) -> None:
+    special = next(piece for piece in ("</s>", "<|endoftext|>") if piece in model["vocab"])
+    for letter in special:
+        model["vocab"].setdefault(letter, len(model["vocab"]))
+    for end in range(2, len(special) + 1):
+        model["merges"].append([special[: end - 1], special[end - 1]])
+        model["vocab"].setdefault(special[:end], len(model["vocab"]))
+
+
+def _changed(tokenizer: Tokenizer, change: Any) -> Tokenizer:
+    state = json.loads(tokenizer.to_str())
+    change(state["model"])
+    return Tokenizer.from_str(json.dumps(state))
+
+
+SPELLING = {
+    "merged_special": merged_special,
+    "merged_bytes": merged_bytes,
+    "whole_words": whole_words,
+    "word_level": word_level,
+    "between_spaces": between_spaces,
+}
 ODD = {
     "normalized": normalized,
     "lower_case": lower_case,
@@ -80,4 +147,5 @@ ODD = {
     "without_bytes": without_bytes,
     "gemma": gemma,
     "metaspace_fallback": metaspace_fallback,
+    **SPELLING,
 }

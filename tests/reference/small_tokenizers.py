@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tokenizers import (
@@ -133,6 +134,23 @@ def word_piece() -> Tokenizer:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
     return tokenizer
+
+
+def nameless(tokenizer: Tokenizer) -> Tokenizer:
+    """The same, but no text spells its special tokens: to it they are text like any other."""
+    state = json.loads(tokenizer.to_str())
+    special = [token for token in state["added_tokens"] if token["special"]]
+    names = {token["content"]: "\uf8ff" * (2 + at) for at, token in enumerate(special)}
+    for token in special:
+        token["content"] = names[token["content"]]
+    model = state["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {names.get(piece, piece): id for piece, id in model["vocab"].items()}
+    else:
+        model["vocab"] = [(names.get(piece, piece), score) for piece, score in model["vocab"]]
+    if "unk_token" in model:
+        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+    return Tokenizer.from_str(json.dumps(state))
 
 
 KINDS = {

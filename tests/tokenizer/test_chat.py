@@ -284,7 +284,6 @@ def test_ordinary_messages_get_the_library_s_own_ids(
         return
     prompt = template.encode([Message("user", said)], bos="off")
     pipeline = template.tokenizer.pipeline
-    pipeline.encode_special_tokens = False
     assert list(prompt.ids) == pipeline.encode(prompt.text, add_special_tokens=False).ids
 
 

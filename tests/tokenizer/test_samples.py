@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lmtool.tokenizer.corpus import Part
+from lmtool.tokenizer.plain import plain_pipeline
 from lmtool.tokenizer.training import samples
 from lmtool.tokenizer.training.samples import Sample, Samples, measure
 
@@ -83,7 +84,7 @@ def test_special_tokens_in_the_text_are_measured_as_text() -> None:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<|s|>"])
-    measured = measure(sample_of([("<|s|>", True)], 100), tokenizer)
+    measured = measure(sample_of([("<|s|>", True)], 100), plain_pipeline(tokenizer))
     assert measured is not None
     assert (measured.bytes, measured.tokens, measured.whole) == (5, 5, True)
     assert len(tokenizer.encode("<|s|>").ids) == 1, "as it was before"

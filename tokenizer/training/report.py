@@ -9,6 +9,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from ... import __version__
+from ..plain import plain_pipeline
 from ..recipe import PATTERNS
 from .samples import Measured, measure
 
@@ -58,11 +59,12 @@ def file_reports(training: Training) -> tuple[FileReport, ...]:
     """A report for each file, in the order of the corpus's paths."""
     samples = training.samples.files
     counted = training.corpus.sample_bytes is None
+    plain = plain_pipeline(training.tokenizer)
     return tuple(
         FileReport(
             count,
             counted,
-            measure(samples[place], training.tokenizer) if place in samples else None,
+            measure(samples[place], plain) if place in samples else None,
         )
         for place, count in enumerate(training.text.files)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from ..corpus import Part
 
@@ -105,16 +105,10 @@ class Measured:
         return self.bytes / self.tokens
 
 
-def measure(sample: Sample, tokenizer: tokenizers.Tokenizer) -> Measured | None:
-    """Encode a sample, special tokens spelled in it as plain text; None if it has no text."""
+def measure(sample: Sample, plain: tokenizers.Tokenizer) -> Measured | None:
+    """Encode a sample by a `plain_pipeline`; None if it has no text."""
     texts = sample.texts()
-    encoder = cast("Any", tokenizer)
-    parsed: bool = encoder.encode_special_tokens
-    encoder.encode_special_tokens = True  # its name for leaving them text
-    try:
-        encoded = encoder.encode_batch_fast(texts, add_special_tokens=False)
-    finally:
-        encoder.encode_special_tokens = parsed
+    encoded = plain.encode_batch_fast(texts, add_special_tokens=False)
     tokens = sum(len(one) for one in encoded)
     if not tokens:
         return None
