@@ -127,6 +127,15 @@ class Stopping:
     number: int = signal.SIGINT
     """The signal that came."""
 
+    @contextmanager
+    def idle(self) -> Generator[None]:
+        """Let the first Ctrl-C break off what the block waits for."""
+        self.at_once = True
+        try:
+            yield
+        finally:
+            self.at_once = False
+
     def end(self) -> NoReturn:
         """End the command as the signal would have."""
         if self.number == signal.SIGINT:

@@ -10,18 +10,13 @@ import json
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from ... import UsageError, __version__
+from ... import UsageError
 from ...tokenizer.files import replacing
-from ...tokenizer.reading import read_template
 from ..sink import check_target
 from .log import KEY_BYTES, RowLog
-from .row_settings import RowSettings
 from .rows import Scan
-
-if TYPE_CHECKING:
-    from ...engine.session import Session
 
 FRESH = "--fresh begins again"
 
@@ -78,7 +73,7 @@ class Job:
     def __init__(self, files: Files, log: RowLog, about: dict[str, Any], scan: Scan | None) -> None:
         self.log = log
         self._files = files
-        self._about = about
+        self.about = about
         self._scan = scan
         known = json.dumps(about, sort_keys=True).encode()
         self._digest = blake2b(known, digest_size=32).digest()
@@ -119,7 +114,7 @@ class Job:
         if fresh or log.header is None:
             began = now if finished is None else finished["began"]
             scan = None if self._scan is None else asdict(self._scan)
-            log.begin({"began": began, "about": self._about, "input": scan})
+            log.begin({"began": began, "about": self.about, "input": scan})
         if finished is not None:
             # For some rows to be run again, the answers become a log once more.
             with self._files.output.open("rb") as stream:
@@ -171,56 +166,11 @@ class Job:
         return counts
 
     def _check(self, theirs: dict[str, Any], was: str) -> None:
-        difference = changed(theirs.get("about", {}), self._about)
+        difference = changed(theirs.get("about", {}), self.about)
         if difference is None and self._scan is not None and theirs.get("input") is not None:
             difference = changed(theirs["input"], asdict(self._scan))
         if difference is not None:
             raise UsageError(f"{was} with {difference}", hint=FRESH)
-
-
-def describe(
-    session: Session, settings: RowSettings, template: str | None, by_rows: bool
-) -> dict[str, Any]:
-    """All that answers depend on besides the rows: two jobs of which it is the same are the same.
-
-    `settings` are completed. Files that settings name stand for what is in them.
-    """
-    grammar, chat = settings.grammar(), settings.chat
-    values = {name: one.value for name, one in settings.listed().items()}
-    if grammar is not None and grammar.kind in ("json_schema", "lark"):
-        values |= {"json_schema": None, "grammar_file": None, grammar.kind: grammar.source}
-    file = chat.chat_template.value
-    if file is not None and Path(file).is_file():
-        values["chat_template"] = read_template(Path(file))
-    if settings.sampling.seed.source == "hash":
-        values["seed"] = None
-    values |= {"prefill": chat.prefill, "escape": settings.prompt.escape, "template": template}
-    values["no_row_settings"] = not by_rows
-    about = {
-        "lmtool": __version__,
-        **asdict(session.key),
-        "weights": session.key.model,
-        "model": model_json(session),
-        "tokenizer": _tokenizer_digest(session),
-        "ends": sorted(session.eos),
-        "context": session.context,
-        "settings": values,
-    }
-    return cast("dict[str, Any]", json.loads(json.dumps(about)))
-
-
-def model_json(session: Session) -> dict[str, Any]:
-    """The contract's "model", without the path: the same wherever the checkpoint lies."""
-    return {name: value for name, value in asdict(session.card).items() if name != "path"}
-
-
-def _tokenizer_digest(session: Session) -> str | None:
-    tokenizer = session.tokenizer
-    if tokenizer is None:
-        return None
-    rest = [tokenizer.chat_templates, tokenizer.named_specials, tokenizer.bos_id]
-    known = json.dumps([tokenizer.fingerprint, *rest], sort_keys=True)
-    return blake2b(known.encode(), digest_size=16).hexdigest()
 
 
 def changed(theirs: dict[str, Any], ours: dict[str, Any]) -> str | None:

@@ -154,6 +154,31 @@ class BatchEffort:
 
 
 @dataclass(frozen=True)
+class ClusterOptions:
+    """Other machines that answer rows."""
+
+    panel: ClassVar[str] = "Effort"
+
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Have a Ray cluster answer: host:port, auto, or local for one of this machine.",
+            show_default=False,
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --ray: processes that answer. Default: one a GPU, or one a machine.",
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class BatchPrompt(PromptOptions):
     """How a row's prompt becomes tokens."""
 

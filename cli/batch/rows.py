@@ -42,6 +42,12 @@ class Row:
     fields: Mapping[str, Any]
     fault: InputError | None = None
 
+    @classmethod
+    def of(cls, number: int, line: int, fields: Mapping[str, Any]) -> Row:
+        """A row that can be read. Raises `ValueError` for what isn't JSON, and so can't be told."""
+        known = json.dumps(fields, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        return cls(number, line, known.encode(), fields)
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -103,18 +109,13 @@ class Input:
         read = {"jsonl": _from_json, "lines": _from_text}.get(self.format, _from_cells)
         for number, (line, data) in enumerate(self._records(), 1):
             meter.add(data)
-            fault: InputError | None = None
-            fields: dict[str, Any] = {}
             try:
-                fields = read(data, line)
-                # Only what can be written as JSON can be carried along.
-                known = json.dumps(fields, sort_keys=True, allow_nan=False, ensure_ascii=False)
-                data = known.encode()
+                row = Row.of(number, line, read(data, line))
             except InputError as error:
-                fault = error
+                row = Row(number, line, data, {}, error)
             except (ValueError, RecursionError) as error:
-                fault = _no_json(line, error)
-            yield Row(number, line, data, {} if fault else fields, fault)
+                row = Row(number, line, data, {}, _no_json(line, error))
+            yield row
 
     def _records(self) -> Iterator[tuple[int, bytes]]:
         """Each row as bytes, with its line. Blank lines are rows only of plain text."""

@@ -5,37 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ... import LmtoolError
 from ..terminal import Terminal
-from .asking import Asking
+from .answering import Answered, Answering
 from .job import Files
-from .options import BatchEffort
 from .rows import Input, Meter, Row
-from .running import answer_json, error_json, stream
-
-if TYPE_CHECKING:
-    from ...engine.session import Session
 
 _NAMED = 8
 """Rows that came out otherwise, of which a message has the numbers."""
 
 
 def verify(
-    session: Session,
-    asking: Asking,
-    source: Input,
-    files: Files,
-    effort: BatchEffort,
-    terminal: Terminal,
+    answering: Answering, source: Input, files: Files, count: int, terminal: Terminal
 ) -> None:
-    """Run a sample of the rows alone. Raises `LmtoolError` where one comes out otherwise."""
-    expected = _sample(files, effort.verify or 0)
+    """Run a sample of `count` rows alone. Raises `LmtoolError` where one comes out otherwise."""
+    expected = _sample(files, count)
     others = [
         row.number
         for row in source.rows(Meter())
-        if row.number in expected and _alone(session, asking, row, effort) != expected[row.number]
+        if row.number in expected and _alone(answering, row) != expected[row.number]
     ]
     if others:
         named = ", ".join(map(str, others[:_NAMED])) + ", …" * (len(others) > _NAMED)
@@ -64,15 +54,7 @@ def _bare(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in answer.items() if name not in ("row", "key", "fields")}
 
 
-def _alone(session: Session, asking: Asking, row: Row, effort: BatchEffort) -> dict[str, Any]:
+def _alone(answering: Answering, row: Row) -> dict[str, Any]:
     """What a row is answered when nothing runs beside it."""
-    from ...engine.request import Outcome
-
-    asked = asking.ask(row)
-    for event in stream(session, [asked.request], effort):
-        if isinstance(event, Outcome) and event.error is None:
-            answer = answer_json(session, asked, event.samples[0])
-            return json.loads(json.dumps(answer))
-        if isinstance(event, Outcome) and event.error is not None:
-            return error_json(event.error)
-    raise AssertionError("every request has an outcome")
+    (found,) = (one for one in answering.answers(iter([row])) if isinstance(one, Answered))
+    return _bare(json.loads(json.dumps(found.answer)))

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ... import UsageError
 from ..generation_talk import tell_caveats
-from ..signals import stoppable
+from ..signals import Stopping, stoppable
 from ..sources import check_files, say_if_typing
 from ..terminal import Terminal
+from .answering import Answering, Answers
 from .asking import Asking
-from .job import Counts, Files, Job, describe
+from .job import Counts, Job
 from .log import open_log
-from .options import BatchEffort
-from .row_settings import RowSettings
-from .rows import Input, Meter
+from .order import Order, describe
+from .rows import Meter
 from .running import Running
 from .talk import open_timings, tell_done, watched
 from .verifying import verify
 
 if TYPE_CHECKING:
     from ...engine.session import Session
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a batch is to do.
-
-    `template` is Jinja for the prompt, over a row's fields; with `by_rows` rows may have settings.
-    """
-
-    source: Input
-    files: Files
-    settings: RowSettings
-    template: str | None = None
-    by_rows: bool = True
-    ordered: bool = True
-    fresh: bool = False
-    retry_errors: bool = False
-    effort: BatchEffort = field(default_factory=BatchEffort)
 
 
 def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) -> Counts:
@@ -64,8 +45,7 @@ def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) 
         session = open_model()
         chosen = order.settings.seeded(b"").completed(session.defaults)
         tell_caveats(terminal, session, order.settings.sampling, chosen.sampling)
-        about = describe(session, chosen, order.template, order.by_rows)
-        about["deterministic"] = order.effort.deterministic.value
+        about = describe(session, order)
         job = Job(files, log, about, scan)
         asking = Asking(session, order.settings, order.template, order.by_rows)
         with closing(asking):
@@ -79,27 +59,51 @@ def fulfil(order: Order, open_model: Callable[[], Session], terminal: Terminal) 
                 tell_done(terminal, files.output, done)
             if order.effort.verify:
                 asking.now = datetime.fromisoformat(job.began)
-                verify(session, asking, source, files, order.effort, terminal)
+                answering = Answering(session, asking, order.effort)
+                verify(answering, source, files, order.effort.verify, terminal)
         return done
 
 
 def _run(order: Order, session: Session, job: Job, asking: Asking, terminal: Terminal) -> Counts:
     source, files = order.source, order.files
     asking.check()  # a job that can't be done isn't begun
-    began = job.take_up(order.fresh, order.retry_errors, asking.now.isoformat())
-    asking.now = datetime.fromisoformat(began)
-    if not source.lasting:
-        say_if_typing(terminal, "rows")
     meter = Meter()
     with (
-        open_timings(files.timings) as times,
-        watched(terminal, files.partial, job.rows) as show,
         stoppable("SIGTERM", "SIGHUP") as stopping,
+        _answering(order, session, job, asking, stopping, terminal) as answers,
     ):
-        stopping.at_once = False
-        running = Running(session, job, asking, stopping, order.effort, times)
-        for tally in running.run(source.rows(meter)):
-            show(tally)
+        began = job.take_up(order.fresh, order.retry_errors, asking.now.isoformat())
+        asking.now = datetime.fromisoformat(began)
+        if not source.lasting:
+            say_if_typing(terminal, "rows")
+        with (
+            open_timings(files.timings) as times,
+            watched(terminal, files.partial, job.rows) as show,
+        ):
+            stopping.at_once = False
+            running = Running(job, answers, stopping, times)
+            for tally in running.run(source.rows(meter)):
+                show(tally)
     counts = job.finish(meter.scan, order.ordered)
     tell_done(terminal, files.output, counts, running.tally)
     return counts
+
+
+@contextmanager
+def _answering(
+    order: Order,
+    session: Session,
+    job: Job,
+    asking: Asking,
+    stopping: Stopping,
+    terminal: Terminal,
+) -> Generator[Answers]:
+    """Who answers: this process, or a cluster."""
+    address = order.cluster.ray
+    if address is None:
+        yield Answering(session, asking, order.effort).answers
+        return
+    from .cluster import Cluster, connected
+
+    with connected(address, terminal):
+        yield Cluster(order, job.about, asking, stopping).answers

@@ -13,12 +13,14 @@ from ..batch.options import (
     BatchPrompt,
     BatchSampling,
     BatchStops,
+    ClusterOptions,
     ResultOptions,
     RowOptions,
 )
+from ..batch.order import Order
 from ..batch.row_settings import RowSettings
 from ..batch.rows import Input
-from ..batch.work import Order, fulfil
+from ..batch.work import fulfil
 from ..chat_options import ChatPromptOptions
 from ..constraint_options import ConstraintSettings
 from ..exits import Exit
@@ -55,6 +57,7 @@ def batch(
     constraints: ConstraintSettings,
     guess: GuessSettings,
     effort: BatchEffort,
+    cluster: ClusterOptions,
     talk: TalkOptions,
 ) -> int:
     """Answer a file of prompts, a JSON object a row, and go on after whatever stopped it."""
@@ -77,6 +80,9 @@ def batch(
         fresh=result.fresh,
         retry_errors=result.retry_errors,
         effort=effort,
+        model=model,
+        guess=guess,
+        cluster=cluster,
     )
 
     def opened() -> Session:

@@ -17,7 +17,8 @@ from lmtool.cli.batch.job import Counts, Files
 from lmtool.cli.batch.options import AnswerSettings, BatchPrompt, BatchSampling, BatchStops
 from lmtool.cli.batch.row_settings import RowSettings
 from lmtool.cli.batch.rows import Input
-from lmtool.cli.batch.work import Order, fulfil
+from lmtool.cli.batch.order import Order
+from lmtool.cli.batch.work import fulfil
 from lmtool.cli.chat_options import ChatPromptOptions
 from lmtool.cli.constraint_options import ConstraintSettings
 from lmtool.cli.settings import Setting
