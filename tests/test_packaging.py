@@ -54,7 +54,7 @@ def test_every_package_has_its_init() -> None:
     } == set()
 
 
-RUN_TIME_EXTRAS = ("grammar", "zstd", "parquet", "unigram")
+RUN_TIME_EXTRAS = ("grammar", "zstd", "parquet", "unigram", "ray")
 """Extras that the package imports where they are used; the others are for work on it."""
 
 

@@ -88,7 +88,9 @@ def share_out(
 def _ray() -> Any:
     """Ray, whose types say little; its import takes a second."""
     try:
-        return import_module("ray")
+        import ray
+
+        return ray
     except ImportError:
         raise UsageError(
             "--ray needs Ray, which isn't installed", hint="pip install 'lmtool[ray]'"

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from ... import UsageError
 from ..option_groups import PromptOptions, StopSettings
 from ..prompt import argument_text
 from ..sampling_options import LARGEST_SEED, SamplingSettings
@@ -176,6 +177,13 @@ class ClusterOptions:
             show_default=False,
         ),
     ] = None
+
+    def check(self) -> None:
+        """Raise `UsageError` for workers of no cluster."""
+        if self.workers is not None and self.ray is None:
+            raise UsageError(
+                "--workers are those of --ray", hint="--parallel has rows side by side"
+            )
 
 
 @dataclass(frozen=True)

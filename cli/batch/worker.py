@@ -93,7 +93,7 @@ def _memory(post: Post) -> int | None:
 
 def _check_same(about: dict[str, Any], session: Session, order: Order) -> None:
     """Raise `LmtoolError` where this machine has another model, or another lmtool, than asked."""
-    difference = changed(about, describe(session, order))
+    difference = changed(describe(session, order), about)
     if difference is not None:
         raise LmtoolError(
             f"a worker on {platform.node()} has {difference}",

@@ -68,6 +68,7 @@ def batch(
     settings = RowSettings(sampling, stops, constraints, prompt, chat, answer)
     stops.texts(prompt.escape)
     settings.grammar()
+    cluster.check()
     _ = effort.memory  # what is no size is told before anything is opened
     template = rows.template.value
     order = Order(
