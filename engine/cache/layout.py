@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..step import Segment, Step
+from .bags import Bags
 from .codes import Packing
 
 
@@ -16,7 +17,7 @@ class Paging(NamedTuple):
     """Which blocks a segment's rows see: `owners` [V] is who sees each of `blocks` [V].
 
     `table` [R, P] has the places in that list of each row's blocks, and `absent` [R, P] is true of
-    those that fill it up. Blocks are read `most` at a time.
+    those that fill it up. Blocks are read `most` at a time, or with `bags` where they lie.
     """
 
     blocks: Tensor
@@ -24,6 +25,7 @@ class Paging(NamedTuple):
     table: Tensor
     absent: Tensor
     most: int
+    bags: Bags | None = None
 
 
 class KeyValue(NamedTuple):

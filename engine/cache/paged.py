@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ..device import free_memory
 from ..request import Request
 from ..spec import ModelSpec
 from ..step import Segment, Step
+from .bags import Shape, bags_of, suits_bags
 from .blocks import BLOCK, Blocks, blocks_of, needed
 from .codes import BLOCK as NUMBERS
 from .codes import Packing, Scratch
@@ -27,6 +29,9 @@ FEWEST, MOST = 8, 64
 
 UNKNOWN = 4 << 30
 """Bytes for keys and values where nobody knows what is free."""
+
+Shapes: TypeAlias = list[tuple[tuple[int, int, int, int], torch.dtype]]
+"""Shapes and dtypes of what a layer stores, see `Store`."""
 
 NOBODY = -1
 """The row of tokens that only fill up a step."""
@@ -80,19 +85,24 @@ class PagedCache:
         self._nobodys = count  # a block more, that nobody reads
         self._alike = alike
         self._stores: list[Store] = []
+        self._bagged: list[Shape | None] = []
         self._tables: dict[int, list[int]] = {}
         widest = 1
         for layer in spec.layers:
             mixer = layer.mixer
             shapes = shapes_of(mixer, count + 1, block, dtype)
-            self._stores.append(Store(tuple(lazy_zeros(*one, device) for one in shapes)))
+            bagged = suits_bags(mixer, dtype, device)
+            self._stores.append(_turned(shapes, device) if bagged else _straight(shapes, device))
+            self._bagged.append(
+                Shape(mixer.heads, mixer.kv_heads, mixer.key_width, block) if bagged else None
+            )
             widest = max(widest, mixer.kv_heads * mixer.key_width * block)
         self._windows = tuple(layer.mixer.window for layer in spec.layers)
         self._most = alike or min(max(NUMBERS // widest, FEWEST), MOST)
         self._scratch = Scratch(max(NUMBERS, self._most * widest), device)
         self._step: Step | None = None
         self._places = torch.empty(0), torch.empty(0)
-        self._views: dict[tuple[Segment, int | None], tuple[Tensor, Paging]] = {}
+        self._views: dict[tuple[Segment, int | None, Shape | None], tuple[Tensor, Paging]] = {}
 
     @doing
     def reserve(self, row: int, length: int, first: int = 0) -> bool:
@@ -167,7 +177,7 @@ class PagedCache:
         tensors = self._stores[layer].tensors
         if segment.width > 1:
             return self._whole(tensors, segment)
-        key = (segment, self._windows[layer])
+        key = (segment, self._windows[layer], self._bagged[layer])
         if key not in self._views:
             self._views[key] = self._seen(*key)
         positions, paging = self._views[key]
@@ -223,7 +233,9 @@ class PagedCache:
         packing = Packing(self._scratch, *scales)
         return KeyValue(k, v, None, len(table) * self.block, packing)
 
-    def _seen(self, segment: Segment, window: int | None) -> tuple[Tensor, Paging]:
+    def _seen(
+        self, segment: Segment, window: int | None, bagged: Shape | None
+    ) -> tuple[Tensor, Paging]:
         """Which blocks single tokens see, and the positions that each holds [V, block]."""
         blocks: list[int] = []
         owners: list[int] = []
@@ -249,7 +261,21 @@ class PagedCache:
         )
         within = torch.arange(self.block, device=self.device)
         paging = Paging(blocks_, owners_, table_, absent_, self._most)
+        if bagged is not None:
+            count = self.blocks.count + 1
+            paging = paging._replace(bags=bags_of(bagged, count, blocks_, table_, absent_))
         return firsts_[:, None] + within, paging
+
+
+def _straight(shapes: Shapes, device: torch.device) -> Store:
+    return Store(tuple(lazy_zeros(*one, device) for one in shapes))
+
+
+def _turned(shapes: Shapes, device: torch.device) -> Store:
+    """The same tensors, but that keys lie in memory as [D, block]."""
+    ((*some, block, width), dtype), values = shapes
+    keys = lazy_zeros((*some, width, block), dtype, device).transpose(2, 3)
+    return Store((keys, lazy_zeros(*values, device)))
 
 
 def find_plan(

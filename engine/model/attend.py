@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from ..cache.bags import Bags
 from ..cache.codes import Packing
 from ..cache.layout import KeyValue, Paging
 from .sight import UNSEEN, Sight, Span, sight
@@ -52,7 +53,9 @@ def attend(
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
     in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
-    if kv.paging is not None:
+    if kv.paging is not None and kv.paging.bags is not None:
+        answer = _attend_in_bags(q, kv, kv.paging, kv.paging.bags, seen, scale, cap)
+    elif kv.paging is not None:
         answer = _attend_to_blocks(q, kv, kv.paging, seen, scale, cap)
     elif cap is None and sinks is None and _is_plain(q, kv) and _is_usual(q, kv, *seen):
         return _attend_at_once(q, kv, seen[0], scale)
@@ -114,6 +117,42 @@ def _attend_to_blocks(
         total += share
         out.addcmul_(outs[table[:, place]].float(), share[..., None])
     return out.div_(total[..., None]), most + total.log_()
+
+
+def _attend_in_bags(
+    q: Tensor,
+    kv: KeyValue,
+    paging: Paging,
+    bags: Bags,
+    seen: Sight,
+    scale: float,
+    cap: float | None,
+) -> Part:
+    """The same, where blocks are summed as they lie; each sum is a bag by itself."""
+    (whole,) = seen
+    assert whole.mask is not None
+    rows, _, heads, width = q.shape
+    block = kv.k.shape[2]
+    keys, values = kv.k.transpose(2, 3).view(-1, block), kv.v.view(-1, kv.v.shape[3])
+    queries = q.float().mul(scale if cap is None else scale / cap).view(rows, -1)
+    own = queries.index_select(0, paging.owners).flatten()
+    each = torch.arange(0, len(own), width, dtype=bags.keys.dtype, device=q.device)
+    scores = _sums(keys, bags.keys, each, own).view(-1, heads, block)
+    if cap is not None:
+        scores = scores.tanh_().mul_(cap)
+    scores += whole.mask.squeeze(2)
+    most = scores.amax(-1)[paging.table].masked_fill_(paging.absent[..., None], -torch.inf).amax(1)
+    shares = scores.sub_(most.index_select(0, paging.owners)[..., None]).exp_().view(-1, block)
+    total = _sums(shares.sum(-1, keepdim=True), bags.order, bags.first)
+    shares = shares.index_select(0, bags.order).flatten()
+    out = _sums(values, bags.values, bags.first * block, shares).div_(total)
+    return out.view(rows, heads, 1, -1), most[..., None] + total.log().view(rows, heads, 1)
+
+
+def _sums(table: Tensor, places: Tensor, first: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Of the rows at `places` of a table, those from `first[n]` on added up, for each n."""
+    bag: Any = torch.embedding_bag
+    return bag(table, places, first, per_sample_weights=weights)[0]
 
 
 def _views(kv: KeyValue, blocks: Tensor) -> KeyValue:
