@@ -32,7 +32,7 @@ CHUNK = 512
 ROWS = 32
 """Texts decoded together; more of them wait for their turn."""
 
-STREAMED = 64
+STREAMED = 128
 """The same, where texts come without end."""
 
 Cache = StaticCache | PagedCache

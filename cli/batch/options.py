@@ -118,9 +118,9 @@ class BatchEffort:
     parallel: Setting[int] = setting(
         "--parallel",
         kind=Whole(1),
-        default=64,
+        default=128,
         metavar="N",
-        help="Rows under way at once, at most. Default: 64.",
+        help="Rows under way at once, at most. Default: 128.",
     )
     max_memory: Setting[str | None] = setting(
         "--max-memory",
