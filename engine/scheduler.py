@@ -35,7 +35,7 @@ class Part:
     @property
     def answers(self) -> int:
         """How many rows of logits it gets."""
-        return {"none": 0, "last": 1, "all": len(self.piece.ids)}[self.piece.logits]
+        return self.piece.answers
 
     def pieces(self, apart: bool) -> list[Piece]:
         """Its pieces of the step; `apart`, each token of a guess is one, that attends by itself.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -65,13 +65,19 @@ class Piece:
     extent: int
     logits: Literal["none", "last", "all"] = "last"
 
+    @property
+    def answers(self) -> int:
+        """How many rows of logits it gets."""
+        return {"none": 0, "last": 1, "all": len(self.ids)}[self.logits]
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """The flat tensors of one forward pass over T tokens; prefill and decode look alike.
 
     `ids` and `positions` are int64 [T], `extents` one number a token; `wanted` [O] holds the
-    places in the step whose logits are asked for, None: all.
+    places in the step whose logits are asked for, None: all. Those tokens by themselves are the
+    step `answered`, None: all, or none of them.
     """
 
     ids: Tensor
@@ -79,6 +85,7 @@ class Step:
     extents: tuple[int, ...]
     segments: tuple[Segment, ...]
     wanted: Tensor | None
+    answered: Step | None = None
 
     @property
     def longest(self) -> int:
@@ -99,18 +106,12 @@ class Step:
         segments: list[Segment] = []
         for piece in pieces:
             width, length = len(piece.ids), piece.begin + len(piece.ids)
-            segment = Segment(len(ids), piece.row, width, (length,))
-            joined = _joined(segments[-1], segment, paged) if segments else None
-            if joined is None:
-                segments.append(segment)
-            else:
-                segments[-1] = joined
+            _append(segments, Segment(len(ids), piece.row, width, (length,)), paged)
             ids.extend(piece.ids)
             positions.extend(range(piece.begin, length))
             extents.extend(max(piece.extent, place + 1) for place in range(piece.begin, length))
-            count = {"none": 0, "last": 1, "all": width}[piece.logits]
-            wanted.extend(range(len(ids) - count, len(ids)))
-        return cls(
+            wanted.extend(range(len(ids) - piece.answers, len(ids)))
+        step = cls(
             torch.tensor(ids, device=device),
             torch.tensor(positions, device=device),
             tuple(extents),
@@ -119,6 +120,38 @@ class Step:
             if len(wanted) == len(ids)
             else torch.tensor(wanted, dtype=torch.int64, device=device),
         )
+        if step.wanted is None or not wanted:
+            return step
+        only = step.wanted
+        own = tuple(extents[place] for place in wanted)
+        alone = _answered(pieces, paged)
+        return replace(step, answered=cls(step.ids[only], step.positions[only], own, alone, None))
+
+
+def _answered(pieces: Sequence[Piece], paged: bool) -> tuple[Segment, ...]:
+    """The segments of just the tokens that are wanted, those of single tokens as they were."""
+    single: list[Segment] = []
+    segments: list[Segment] = []
+    start, before = 0, True
+    for piece in pieces:
+        if not piece.answers:
+            continue
+        segment = Segment(start, piece.row, piece.answers, (piece.begin + len(piece.ids),))
+        if (len(piece.ids) == 1) != before:
+            segments += single
+            single, before = [], not before
+        _append(single, segment, paged)
+        start += piece.answers
+    return (*segments, *single)
+
+
+def _append(segments: list[Segment], segment: Segment, paged: bool) -> None:
+    """Add a segment to others, joined to the last one if they can run together."""
+    joined = _joined(segments[-1], segment, paged) if segments else None
+    if joined is None:
+        segments.append(segment)
+    else:
+        segments[-1] = joined
 
 
 def _joined(before: Segment, after: Segment, paged: bool) -> Segment | None:

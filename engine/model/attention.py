@@ -32,10 +32,11 @@ class Attention:
         self.scale = spec.scale if spec.scale is not None else spec.head_dim**-0.5
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
-        """[T, M] -> [T, M]."""
+        """[T, M] -> [T, M], of the tokens that go on."""
         q, k, v = self.project(x, shared)
         shared.cache.write(self.layer, k, v, shared.step)
-        gathered = [self._gather(q, segment, shared) for segment in shared.step.segments]
+        q = shared.kept(q)
+        gathered = [self._gather(q, segment, shared) for segment in shared.onward.segments]
         return self.out(gathered[0] if len(gathered) == 1 else cat(gathered))
 
     def project(self, x: Tensor, shared: Pass) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,7 +79,7 @@ class Attention:
         spec = self.spec
         kv = shared.cache.read(self.layer, segment)
         seen = shared.sight(spec, segment, kv)
-        own = q if len(shared.step.segments) == 1 else q[segment.start : segment.stop]
+        own = q if len(shared.onward.segments) == 1 else q[segment.start : segment.stop]
         own = own.view(segment.rows, segment.width, spec.heads, spec.head_dim)
         out = attend(own, kv, seen, self.scale, spec.cap, self.sinks)
         return out.reshape(-1, spec.heads * spec.head_dim)

@@ -38,12 +38,13 @@ class Block:
         self.feed_post_norm = norm("feed_post_norm", spec.wiring in _OUT)
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
-        """[T, M] -> [T, M], the residual stream one layer on."""
+        """[T, M] -> [T, M], the residual stream one layer on, of the tokens that go on."""
         if self.spec.wiring == "after":
-            x = _apply(self.mixer_post_norm, x + self.mixer(x, shared))
+            x = _apply(self.mixer_post_norm, shared.kept(x) + self.mixer(x, shared))
             return _apply(self.feed_post_norm, x + self.feed(x))
         normed = _apply(self.mixer_norm, x)
         gathered = self._scaled(_apply(self.mixer_post_norm, self.mixer(normed, shared)))
+        x, normed = shared.kept(x), shared.kept(normed)
         stream = normed if self.spec.carry_normed else x
         if self.spec.wiring in ("parallel", "twin"):
             feed_in = normed if self.feed_norm is None else self.feed_norm(x)

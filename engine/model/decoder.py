@@ -62,8 +62,7 @@ class Decoder:
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """Logits after each wanted token, float32 [O, V]; the step's keys and values are cached."""
         with torch.inference_mode():
-            hidden = self.hidden(step, cache)
-            return self.logits(hidden if step.wanted is None else hidden[step.wanted])
+            return self.logits(self.hidden_wanted(step, cache))
 
     def hidden(self, step: Step, cache: KVCache) -> Tensor:
         """The residual stream after the last layer, [T, M]."""
@@ -71,6 +70,14 @@ class Decoder:
         for block in self.blocks:
             x = block(x, shared)
         return x
+
+    def hidden_wanted(self, step: Step, cache: KVCache) -> Tensor:
+        """The same of the wanted tokens, [O, M]: the last layer needn't go on with any others."""
+        x, shared = self.begin(step, cache)
+        last = shared.last()
+        for block in self.blocks:
+            x = block(x, last if block is self.blocks[-1] else shared)
+        return x if last is not shared or step.wanted is None else x[step.wanted]
 
     def begin(self, step: Step, cache: KVCache) -> tuple[Tensor, Pass]:
         """The residual stream before the first layer, [T, M], and what all layers share."""

@@ -45,10 +45,11 @@ class LatentAttention:
         self.scale = head**-0.5 if spec.scale is None else spec.scale
 
     def __call__(self, x: Tensor, shared: Pass) -> Tensor:
-        """[T, M] -> [T, M]."""
+        """[T, M] -> [T, M], of the tokens that go on."""
         q, k, v = self.project(x, shared)
         shared.cache.write(self.layer, k, v, shared.step)
-        mixed = torch.cat([self._gather(q, segment, shared) for segment in shared.step.segments])
+        q, segments = shared.kept(q), shared.onward.segments
+        mixed = torch.cat([self._gather(q, segment, shared) for segment in segments])
         values = torch.einsum("thr,hdr->thd", mixed, self.value_up)
         return self.out(values.flatten(1))
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lmtool.engine.cache.paged import PagedCache
 from lmtool.engine.cache.static import StaticCache
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.spec import ModelSpec
@@ -116,3 +117,36 @@ def test_only_the_wanted_logits_come(spec: ModelSpec, seed: int, ids: list[int])
     assert_near(feed(decoder, cache, pieces), naive.logits(ids)[-1:])
     nothing = feed(decoder, cache, [Piece(2, 0, ids, len(ids), "none")])
     assert nothing.shape == (0, VOCAB)
+
+
+@thorough
+@given(models(), seeds, st.permutations(range(5)), st.booleans())
+def test_the_last_layer_goes_on_with_the_wanted_tokens_alone(
+    spec: ModelSpec, seed: int, order: list[int], paged: bool
+) -> None:
+    """Beside single tokens: prompts of which the last token, none, and all are wanted."""
+    decoder, _ = built(spec, seed)
+    ids = tuple(range(1, 6))
+    pieces = [
+        Piece(0, 4, ids[4:], 4),
+        Piece(1, 2, ids[2:], 5),
+        Piece(2, 0, ids[:4], 5, "none"),
+        Piece(3, 1, ids[1:4], 5, "all"),
+        Piece(4, 3, ids[3:4], 3),
+    ]
+    step = Step.of([pieces[place] for place in order], CPU, paged)
+
+    def fed() -> PagedCache | StaticCache:
+        blocks = PagedCache(spec, 10, torch.float32, CPU, block=4)
+        cache = blocks if paged else cache_for(decoder, 5)
+        for piece in pieces:
+            cache.reserve(piece.row, piece.begin + len(piece.ids))
+            if piece.begin:
+                before = Piece(piece.row, 0, ids[: piece.begin], 5, "none")
+                decoder(Step.of([before], CPU, paged), cache)
+        return cache
+
+    with torch.inference_mode():
+        wanted = decoder.hidden(step, fed())[step.wanted]
+        got = decoder.hidden_wanted(step, fed())
+    assert_near(got, wanted.numpy())

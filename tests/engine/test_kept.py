@@ -145,7 +145,7 @@ def test_a_step_broken_off_leaves_what_was_cached_before(
 ) -> None:
     """Ctrl-C in the middle of a step, be it of the prompt or of the answer."""
     request = Request(tuple(range(12)), 9, HOT)
-    whole = Decoder.hidden
+    whole = Decoder.hidden_wanted
     for steps, cached in ((0, 0), (1, 8), (2, 12), (5, 15)):
         kept = KeptCache()
         left = steps
@@ -159,7 +159,7 @@ def test_a_step_broken_off_leaves_what_was_cached_before(
             return hidden
 
         with monkeypatch.context() as scope:
-            scope.setattr(Decoder, "hidden", breaking)
+            scope.setattr(Decoder, "hidden_wanted", breaking)
             with pytest.raises(KeyboardInterrupt):
                 said(Loop(decoder, [request], 200, Timings(), chunk=8, kept=kept))
         assert len(kept.ids) == cached
