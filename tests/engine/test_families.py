@@ -10,9 +10,10 @@ from lmtool.engine.runner import Replayed, replayable
 from lmtool.engine.step import Piece, Step
 from reference.cases import CASES
 from reference.loaded import CPU, Loaded
-from reference.random_checkpoints import random_ids, reference_greedy, reference_logprobs
+from reference.random_checkpoints import is_greedy, random_ids, reference_greedy, reference_logprobs
 
 PROMPT = 90
+IDS = random_ids(PROMPT, seed=5)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
@@ -21,9 +22,14 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Loaded.open(folder)
 
 
-def test_logprobs_whole_in_pieces_and_token_by_token(loaded: Loaded) -> None:
-    ids = random_ids(PROMPT)
-    wanted = reference_logprobs(loaded.folder, ids)
+@pytest.fixture(scope="module")
+def wanted(loaded: Loaded) -> torch.Tensor:
+    """transformers' log-probabilities of the prompt that most tests read, [T, V]."""
+    return reference_logprobs(loaded.folder, IDS)
+
+
+def test_logprobs_whole_in_pieces_and_token_by_token(loaded: Loaded, wanted: torch.Tensor) -> None:
+    ids = IDS
     for widths in ([PROMPT], [17, 1, 40, 32], [1] * PROMPT):
         got = loaded.logprobs(ids, widths, loaded.cache())
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-5)
@@ -32,7 +38,7 @@ def test_logprobs_whole_in_pieces_and_token_by_token(loaded: Loaded) -> None:
 def test_recorded_steps_say_the_same(loaded: Loaded) -> None:
     if not replayable(loaded.decoder.spec):
         pytest.skip("runs as it is")
-    ids, prompt = random_ids(PROMPT), PROMPT - 12
+    ids, prompt = IDS, PROMPT - 12
     pieces = [Piece(0, 0, ids[:prompt], PROMPT)]
     pieces += [Piece(0, n, [ids[n]], PROMPT) for n in range(prompt, PROMPT)]
     answers: list[torch.Tensor] = []
@@ -48,11 +54,14 @@ def test_greedy_tokens_alone_and_together(loaded: Loaded) -> None:
     # Where random weights repeat themselves they show little: another prompt may fare better.
     for seed in (1, 2, 3):
         ids = random_ids(PROMPT, seed)
-        wanted = reference_greedy(loaded.folder, ids, 64)
-        if len(set(wanted)) > 8:
+        (found,) = loaded.greedy(ids, 64)
+        if len(set(found)) > 8:
             break
-    assert loaded.greedy(ids, 64) == [wanted]
-    assert loaded.greedy(ids, 64, samples=3) == [wanted] * 3
+    # Whether a text is greedy shows one pass over it. Some of transformers' ropes go by the length
+    # of what they read, so that such a pass isn't what its own generation does.
+    if not is_greedy(loaded.folder, ids, found):
+        assert found == reference_greedy(loaded.folder, ids, 64)
+    assert loaded.greedy(ids, 64, samples=3) == [found] * 3
 
 
 def test_short_rings_see_what_long_caches_see(loaded: Loaded) -> None:
@@ -88,28 +97,27 @@ def test_rewinding_and_decoding_again(loaded: Loaded) -> None:
     torch.testing.assert_close(got, straight[60:], atol=1e-4, rtol=0)
 
 
-def test_an_explanation_adds_up_to_the_reference(loaded: Loaded) -> None:
-    ids = random_ids(PROMPT)
-    wanted = reference_logprobs(loaded.folder, ids)[-1].topk(5)
+def test_an_explanation_adds_up_to_the_reference(loaded: Loaded, wanted: torch.Tensor) -> None:
+    ids = IDS
+    top = wanted[-1].topk(5)
     (told,) = explain(loaded.decoder, ids, [PROMPT])
     chances = [guess.probability for guess in told.view.top]
-    assert chances == pytest.approx(wanted.values.exp().tolist(), abs=1e-4)
-    assert told.answer == wanted.indices[0]
+    assert chances == pytest.approx(top.values.exp().tolist(), abs=1e-4)
+    assert told.answer == top.indices[0]
     assert told.parts.total == pytest.approx(told.view.answer.logit, abs=1e-3)
     assert abs(told.parts.rounding) < 1e-3
 
 
-def test_bfloat16_stays_near_the_reference(loaded: Loaded) -> None:
+def test_bfloat16_stays_near_the_reference(loaded: Loaded, wanted: torch.Tensor) -> None:
     """The drift from float32 is that of transformers in bfloat16, and half as much again at most.
 
     bfloat16 keeps 8 bits: each of some 12 roundings on the way errs by up to 2^-9 of values that
     reach the logits with a spread near 5. Of the positions the middling one counts: where two
     experts are near a tie, a rounding sends a token another way altogether.
     """
-    ids = random_ids(PROMPT, seed=5)
-    exact = reference_logprobs(loaded.folder, ids)
+    ids = IDS
     theirs = reference_logprobs(loaded.folder, ids, torch.bfloat16)
     low = Loaded.open(loaded.folder, torch.bfloat16)
     ours = low.logprobs(ids, [PROMPT], low.cache())
-    drifts = [(low - exact).abs().mean(-1).median() for low in (ours, theirs)]
+    drifts = [(low - wanted).abs().mean(-1).median() for low in (ours, theirs)]
     assert drifts[0] <= 1.5 * drifts[1]

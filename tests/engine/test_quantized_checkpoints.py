@@ -20,7 +20,7 @@ from lmtool.engine.facts import checkpoint_facts
 from lmtool.engine.loop import Loop
 from lmtool.engine.quant.kinds import QUANTS, Quant
 from lmtool.engine.quant.table import KINDS
-from lmtool.engine.request import Request, Sampling, Timings
+from lmtool.engine.request import Outcome, Request, Sampling, Timings
 from lmtool.engine.session import Session
 from lmtool.engine.weights.checkpoint import open_checkpoint
 from lmtool.engine.weights.load import load_decoder
@@ -295,11 +295,15 @@ def test_there_whole_or_not_at_all(source: Path, tmp_path: Path) -> None:
 def sampled() -> Iterator[tuple[int, ...]]:
     """Texts by the default model itself: those that it would predict best if it kept all bits."""
     session = Session.load(DEFAULT)
-    for seed, prompt in enumerate(("Once upon a time", "The old", "ある日", "「")):
-        assert session.tokenizer is not None
-        ids = tuple(session.tokenizer.encode(prompt))
-        request = Request(ids, 500, Sampling(temperature=1.0, seed=seed))
-        yield (*ids, *(token.id for token in session.generate(request)))
+    assert session.tokenizer is not None
+    prompts = ("Once upon a time", "The old", "ある日", "「")
+    asked = [
+        Request(tuple(session.tokenizer.encode(prompt)), 500, Sampling(temperature=1.0, seed=seed))
+        for seed, prompt in enumerate(prompts)
+    ]
+    for event in session.stream(asked):
+        if isinstance(event, Outcome):
+            yield (*asked[event.request].ids, *(token.id for token in event.samples[0]))
 
 
 def test_what_it_costs_the_default_model() -> None:

@@ -120,6 +120,13 @@ def reference_greedy(folder: Path, ids: list[int], count: int) -> list[int]:
     return out[0, len(ids) :].tolist()
 
 
+def is_greedy(folder: Path, ids: list[int], text: list[int]) -> bool:
+    """Whether each of `text` behind `ids` is what transformers finds likeliest, in one pass."""
+    with torch.inference_mode():
+        logits = load(folder)(torch.tensor([ids + text]), use_cache=False).logits[0]
+    return logits[len(ids) - 1 : -1].argmax(-1).tolist() == text
+
+
 def random_ids(count: int, seed: int = 0) -> list[int]:
     """`count` ids below VOCAB."""
     generator = torch.Generator().manual_seed(seed)

