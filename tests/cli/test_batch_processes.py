@@ -147,7 +147,7 @@ def test_the_words_of_progress() -> None:
 def test_a_terminal_sees_how_far_it_is(place: Path, scripted: Callable[..., Child]) -> None:
     import pexpect
 
-    child = scripted(token_s=0.02)
+    child = scripted(token_s=0.005)
     command, *arguments = child.command
     there = pexpect.spawn(
         command, [*arguments, *ASK], cwd=str(place), env=child.environ, dimensions=(24, 100)
