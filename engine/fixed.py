@@ -118,7 +118,7 @@ def _tried(tiled: Tiled, moved: int) -> Tensor:
     logits = torch.empty(0)
     for place, ids in enumerate(texts.T):
         pieces = [Piece(row, place, to_host(ids[row : row + 1]), place + 1) for row in order]
-        logits = tiled(Step.of(pieces, tiled.device, paged=True), cache)
+        logits = tiled(Step.of(pieces, tiled.device, cache.block), cache)
     return logits[torch.tensor(order).argsort()].view(torch.int32)
 
 

@@ -164,7 +164,7 @@ class Loop:
         if not parts:
             return torch.empty(0, device=self._device)
         pieces = [piece for part in parts for piece in part.pieces(self._apart)]
-        step = Step.of(pieces, self._device, paged=cache.block > 0)
+        step = Step.of(pieces, self._device, cache.block)
         logits = checked(self._decoder(step, cache))
         for part in parts:  # only now: whoever breaks off a step has cached nothing by it
             part.sequence.cached = part.end

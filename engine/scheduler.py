@@ -194,7 +194,8 @@ class Scheduler:
         names = sequence.names
         if len(names) < count:
             kind = self._kind(sequence.extent) if self._kind else None
-            names += names_of(sequence.ids(0, count * block), names, kind, block)
+            ids, extent = sequence.ids(0, count * block), sequence.extent
+            names += names_of(ids, names, kind, block, extent)
         return names[:count]
 
     def parts(self, most: int) -> list[Part]:

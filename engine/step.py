@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,8 @@ class Segment:
     Its tokens stand at `start` to `stop` of the step, row after row. `lengths` counts each row's
     tokens once this step's are cached. `scattered` are the rows where they aren't neighbours, as
     only a cache of blocks can read them: one row may be there several times, each time longer.
+    A `framed` one is of a prompt's tokens in one block of such a cache: they attend as if all of
+    the block did, so that it doesn't matter where a prompt is cut.
     """
 
     start: int
@@ -27,6 +29,7 @@ class Segment:
     width: int
     lengths: tuple[int, ...]
     scattered: tuple[int, ...] = ()
+    framed: bool = False
 
     @property
     def members(self) -> Sequence[int]:
@@ -93,11 +96,12 @@ class Step:
         return max(max(segment.lengths) for segment in self.segments)
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], device: torch.device, paged: bool = False) -> Step:
+    def of(cls, pieces: Sequence[Piece], device: torch.device, block: int = 0) -> Step:
         """Lay `pieces` end to end.
 
-        Neighbouring rows with one token each share a segment where their lengths are near, and
-        `paged`, all that follow each other do.
+        Neighbouring rows with one token each share a segment where their lengths are near. For a
+        cache of blocks of `block` tokens, prompts are cut at the blocks' ends, each token beyond a
+        prompt attends by itself, and all such tokens that follow each other share a segment.
         """
         ids: list[int] = []
         positions: list[int] = []
@@ -106,7 +110,11 @@ class Step:
         segments: list[Segment] = []
         for piece in pieces:
             width, length = len(piece.ids), piece.begin + len(piece.ids)
-            _append(segments, Segment(len(ids), piece.row, width, (length,)), paged)
+            for begin, end, framed in _runs(piece, width, block):
+                start = len(ids) + begin - piece.begin
+                _append(
+                    segments, Segment(start, piece.row, end - begin, (end,), framed=framed), block
+                )
             ids.extend(piece.ids)
             positions.extend(range(piece.begin, length))
             extents.extend(max(piece.extent, place + 1) for place in range(piece.begin, length))
@@ -124,11 +132,11 @@ class Step:
             return step
         only = step.wanted
         own = tuple(extents[place] for place in wanted)
-        alone = _answered(pieces, paged)
+        alone = _answered(pieces, block)
         return replace(step, answered=cls(step.ids[only], step.positions[only], own, alone, None))
 
 
-def _answered(pieces: Sequence[Piece], paged: bool) -> tuple[Segment, ...]:
+def _answered(pieces: Sequence[Piece], block: int) -> tuple[Segment, ...]:
     """The segments of just the tokens that are wanted, those of single tokens as they were."""
     single: list[Segment] = []
     segments: list[Segment] = []
@@ -136,18 +144,34 @@ def _answered(pieces: Sequence[Piece], paged: bool) -> tuple[Segment, ...]:
     for piece in pieces:
         if not piece.answers:
             continue
-        segment = Segment(start, piece.row, piece.answers, (piece.begin + len(piece.ids),))
         if (len(piece.ids) == 1) != before:
             segments += single
             single, before = [], not before
-        _append(single, segment, paged)
-        start += piece.answers
+        for begin, end, framed in _runs(piece, piece.answers, block):
+            segment = Segment(start, piece.row, end - begin, (end,), framed=framed)
+            _append(single, segment, block)
+            start = segment.stop
     return (*segments, *single)
 
 
-def _append(segments: list[Segment], segment: Segment, paged: bool) -> None:
+def _runs(piece: Piece, last: int, block: int) -> Iterator[tuple[int, int, bool]]:
+    """Which of a piece's `last` tokens attend together: from where, to where, and if framed."""
+    stop = piece.begin + len(piece.ids)
+    begin = stop - last
+    while begin < stop:
+        framed = 0 < block and begin < piece.extent
+        end = stop
+        if framed:
+            end = min(stop, piece.extent, (begin // block + 1) * block)
+        elif block:
+            end = begin + 1
+        yield begin, end, framed
+        begin = end
+
+
+def _append(segments: list[Segment], segment: Segment, block: int) -> None:
     """Add a segment to others, joined to the last one if they can run together."""
-    joined = _joined(segments[-1], segment, paged) if segments else None
+    joined = _joined(segments[-1], segment, block > 0) if segments else None
     if joined is None:
         segments.append(segment)
     else:
@@ -155,11 +179,12 @@ def _append(segments: list[Segment], segment: Segment, paged: bool) -> None:
 
 
 def _joined(before: Segment, after: Segment, paged: bool) -> Segment | None:
-    if paged and before.width == after.width == 1:
-        members = (*before.members, *after.members)
-        return Segment(before.start, -1, 1, before.lengths + after.lengths, members)
-    neighbours = before.width == after.width == 1 and before.row + before.rows == after.row
-    if not neighbours:
+    if before.framed or after.framed or not before.width == after.width == 1:
         return None
-    both = Segment(before.start, before.row, 1, before.lengths + after.lengths)
+    lengths = before.lengths + after.lengths
+    if paged:
+        return Segment(before.start, -1, 1, lengths, (*before.members, *after.members))
+    if before.row + before.rows != after.row:
+        return None
+    both = Segment(before.start, before.row, 1, lengths)
     return both if both.waste <= WASTE else None

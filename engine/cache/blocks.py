@@ -30,16 +30,19 @@ def needed(request: Request, context: int, block: int) -> int:
 
 
 def names_of(
-    ids: Sequence[int], known: Sequence[bytes], root: Hashable, block: int
+    ids: Sequence[int], known: Sequence[bytes], root: Hashable, block: int, extent: int
 ) -> Iterable[bytes]:
     """The names of a text's whole blocks, those after the `known` first ones.
 
     A block is named by a hash of all tokens up to its end, since keys and values depend on them
-    all, and of whatever else they depend on, `root`.
+    all, and of whatever else they depend on, `root`. What was said after the first `extent` tokens
+    isn't shared with who has it in a prompt: it was computed otherwise, down to the last bit.
     """
     name = known[-1] if known else repr(root).encode()
     for begin in range(len(known) * block, len(ids) - block + 1, block):
         own = ",".join(map(str, ids[begin : begin + block]))
+        if begin + block > extent:
+            own += f" after {extent}"
         name = blake2b(name + b" " + own.encode(), digest_size=16).digest()
         yield name
 

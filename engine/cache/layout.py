@@ -28,13 +28,21 @@ class Paging(NamedTuple):
     bags: Bags | None = None
 
 
+class Frame(NamedTuple):
+    """Where a segment's queries stand among the `width` that attend with them: from `first` on."""
+
+    first: int
+    width: int
+
+
 class KeyValue(NamedTuple):
     """Keys and values of a segment's rows, [R, G, S, D] each, this step's among them.
 
     Where they lie is said in one of two ways: position p is in slot p modulo `ring`, or
     `positions` [R, S] tells which position each slot holds, below zero for an empty one. `packing`
     tells how to read numbers that aren't of the model's dtype. With `paging`, k and v are the
-    blocks of a whole layer, and `positions` are those of the views that it lists.
+    blocks of a whole layer, and `positions` are those of the views that it lists. With a `frame`,
+    slots beyond the segment's own may hold anything.
     """
 
     k: Tensor
@@ -43,6 +51,7 @@ class KeyValue(NamedTuple):
     ring: int = 0
     packing: Packing | None = None
     paging: Paging | None = None
+    frame: Frame | None = None
 
 
 def held_positions(kv: KeyValue, last: Tensor) -> Tensor:

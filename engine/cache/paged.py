@@ -20,7 +20,7 @@ from .blocks import BLOCK, Blocks, blocks_of, needed
 from .codes import BLOCK as NUMBERS
 from .codes import Packing, Scratch
 from .doings import doing
-from .layout import KeyValue, Paging
+from .layout import Frame, KeyValue, Paging
 from .memory import lazy_zeros
 from .static import Store, shapes_of, slot_bytes
 
@@ -102,6 +102,8 @@ class PagedCache:
         self._scratch = Scratch(max(NUMBERS, self._most * widest), device)
         self._step: Step | None = None
         self._places = torch.empty(0), torch.empty(0)
+        self._prompts: dict[int, Tensor] = {}
+        self._laid: tuple[tuple[int, int], tuple[Tensor, ...]] = (-1, -1), ()
         self._views: dict[tuple[Segment, int | None, Shape | None], tuple[Tensor, Paging]] = {}
 
     @doing
@@ -167,16 +169,18 @@ class PagedCache:
         if step is not self._step:
             self._step, self._places = step, self._placed(step)
             self._views.clear()
+            self._prompts = self._prompts_of(step)
+        self._laid = (-1, -1), ()  # what was laid out of this layer is old now
         blocks, slots = self._places
         store = self._stores[layer]
         for kept, x in zip(store.tensors, store.encoded(k, v), strict=True):
             kept[blocks, :, slots] = x.to(kept.dtype)
 
     def read(self, layer: int, segment: Segment) -> KeyValue:
-        """All that the segment's rows may see: of several tokens in a row a copy, else views."""
+        """All that the segment's rows may see: for a prompt a copy, else views."""
         tensors = self._stores[layer].tensors
-        if segment.width > 1:
-            return self._whole(tensors, segment)
+        if segment.framed:
+            return self._framed(layer, segment)
         key = (segment, self._windows[layer], self._bagged[layer])
         if key not in self._views:
             self._views[key] = self._seen(*key)
@@ -221,17 +225,31 @@ class PagedCache:
                 blocks += [table[p // self.block] for p in range(length - segment.width, length)]
         return torch.tensor(blocks, device=self.device), step.positions % self.block
 
-    def _whole(self, tensors: tuple[Tensor, ...], segment: Segment) -> KeyValue:
-        """One row's keys and values laid end to end, [1, G, S, D]."""
-        (row,), (length,) = segment.members, segment.lengths
-        table = self._tables[row][: blocks_of(length, self.block)]
-        blocks = torch.tensor(table, device=self.device)
-        k, v, *scales = (
-            kept.index_select(0, blocks).transpose(0, 1).flatten(1, 2)[None, :, :length]
-            for kept in tensors
-        )
+    def _prompts_of(self, step: Step) -> dict[int, Tensor]:
+        """The blocks of each row that has framed segments, as far as these reach."""
+        ends = {one.row: one.lengths[0] for one in step.segments if one.framed}  # the last counts
+        return {
+            row: torch.tensor(self._tables[row][: blocks_of(end, self.block)], device=self.device)
+            for row, end in ends.items()
+        }
+
+    def _framed(self, layer: int, segment: Segment) -> KeyValue:
+        """One row's keys and values laid end to end, [1, G, S, D], up to a whole block."""
+        end = segment.lengths[0]
+        held = blocks_of(end, self.block) * self.block
+        k, v, *scales = (laid[:, :, :held] for laid in self._laid_out(layer, segment.row))
         packing = Packing(self._scratch, *scales)
-        return KeyValue(k, v, None, len(table) * self.block, packing)
+        frame = Frame((end - segment.width) % self.block, self.block)
+        return KeyValue(k, v, None, held, packing, frame=frame)
+
+    def _laid_out(self, layer: int, row: int) -> tuple[Tensor, ...]:
+        """All blocks of a row that this step's framed segments see, kept for the next of them."""
+        if self._laid[0] != (layer, row):
+            blocks = self._prompts[row]
+            tensors = self._stores[layer].tensors
+            turned = (kept.transpose(0, 1).index_select(1, blocks) for kept in tensors)
+            self._laid = (layer, row), tuple(one.flatten(1, 2)[None] for one in turned)
+        return self._laid[1]
 
     def _seen(
         self, segment: Segment, window: int | None, bagged: Shape | None

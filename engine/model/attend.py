@@ -53,6 +53,10 @@ def attend(
     `cap` squashes scores by tanh first (Gemma 2, arXiv:2408.00118). `sinks` [H] is one more score
     in each head's softmax, of a key without a value (gpt-oss, after arXiv:2309.17453).
     """
+    if kv.frame is not None:
+        first, stop = kv.frame.first, kv.frame.first + q.shape[1]
+        q = F.pad(q, (0, 0, 0, 0, first, kv.frame.width - stop))
+        return attend(q, kv._replace(frame=None), seen, scale, cap, sinks)[:, first:stop]
     if kv.paging is not None and kv.paging.bags is not None:
         answer = _attend_in_bags(q, kv, kv.paging, kv.paging.bags, seen, scale, cap)
     elif kv.paging is not None:

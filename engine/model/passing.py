@@ -23,7 +23,7 @@ class Pass:
         self.step = self.onward = step
         self.cache = cache
         self.turns = turns
-        self._sights: dict[tuple[Segment, int | None, AlibiSpec | None], Sight] = {}
+        self._sights: dict[tuple[Segment | int, int | None, AlibiSpec | None], Sight] = {}
 
     def last(self) -> Pass:
         """The same for the last layer."""
@@ -39,7 +39,9 @@ class Pass:
 
     def sight(self, spec: Mixer, segment: Segment, kv: KeyValue) -> Sight:
         """Who sees whom in a segment, computed by the first layer of its kind."""
-        key = (segment, spec.window, spec.alibi)
+        # Whoever is framed sees what all tokens of such a block do.
+        which = segment if kv.frame is None else kv.k.shape[2]
+        key = (which, spec.window, spec.alibi)
         if key not in self._sights:
             queries = self.onward.positions[segment.start : segment.stop]
             queries = queries.view(segment.rows, segment.width)

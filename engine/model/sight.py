@@ -50,6 +50,10 @@ def sight(spec: Mixer, segment: Segment, kv: KeyValue, queries: Tensor) -> Sight
     isn't later than the query, and it is less than `window` positions back.
     """
     held = kv.k.shape[2]
+    if kv.frame is not None:
+        first = queries[:, :1] - kv.frame.first
+        queries = first + torch.arange(kv.frame.width, device=queries.device)
+        segment = replace(segment, width=kv.frame.width, lengths=(held,))
     if kv.paging is not None:  # each block is a row of its own
         queries = queries[kv.paging.owners]
     if kv.positions is None and min(segment.lengths) == max(segment.lengths):

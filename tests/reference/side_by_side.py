@@ -126,7 +126,7 @@ def feed(
         ]
         for piece in pieces if paged else ():
             assert cache.reserve(piece.row, piece.begin + len(piece.ids), piece.begin)
-        step = Step.of(pieces, CPU, paged=paged)
+        step = Step.of(pieces, CPU, cache.block)
         logits = decoder(step, cache).split([len(piece.ids) for piece in pieces])
         for piece, part in zip(pieces, logits, strict=True):
             answers[piece.row].append(part)
