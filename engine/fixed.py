@@ -1,9 +1,11 @@
-"""Steps of one shape: what a token's numbers are never depends on what runs beside it.
+"""What a token's numbers are never depends on what runs beside it, down to the last bit.
 
-A product's kernels are chosen by its shape, and each sums in an order of its own. So every step is
-cut into tiles of the same number of tokens, each of which attends by itself to one block of its
-text after the other; a tile that isn't full is filled up. All that is left is a token's place in
-its tile, and `place_matters` looks whether that makes a difference on this machine.
+In a cache of blocks each token attends alike in any company. What is left are the products, whose
+kernels are chosen by their shape, and each may sum in an order of its own. Most of them compute a
+row in the same order whatever the number of rows: `Whole` runs steps as they are where this machine
+is found to do so. Where it isn't, `Tiled` cuts every step into tiles of the same number of tokens,
+each of which attends by itself, and fills up a tile that isn't full. All that is left is a token's
+place in its tile, and `place_matters` looks whether that makes a difference.
 """
 
 from __future__ import annotations
@@ -21,10 +23,23 @@ from .device import to_host
 from .model.decoder import Decoder
 from .model.experts import Experts
 from .model.mlp import Mlp
+from .spec import DynamicScaling, LayerSpec, LongScaling
 from .step import Piece, Segment, Step
 
+LEAST = (1, 32)
+"""Tokens that a step is filled up to, the first number from which this machine computes a token
+alike in steps of any size."""
+
+SIZES = (1, 2, 5, 16, 33, 100, 333)
+"""Steps that are tried for that, against one of `LARGEST` tokens."""
+
+LARGEST = 512
+
+ASKED = 64
+"""Tokens whose logits are asked for in these."""
+
 TILES = (32, 8, 1)
-"""Tokens of a step, the first number that this machine computes alike in all places."""
+"""Tokens of a tile, the first number that this machine computes alike in all places."""
 
 GIVEN = 8
 """Tokens that an expert is given at a time."""
@@ -36,6 +51,41 @@ TRIED = (1, 13)
 """How many places all tokens are moved by, to see whether that makes a difference."""
 
 
+class Whole:
+    """A decoder whose steps have `least` tokens at least; it needs a cache of blocks."""
+
+    def __init__(self, decoder: Decoder, least: int, context: int) -> None:
+        self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
+        self.least = least
+        # What an expert is given is fewer than a step.
+        self._decoder = decoder if least == 1 else _evened(decoder)
+        _reach(decoder, context)
+
+    def __call__(self, step: Step, cache: KVCache) -> Tensor:
+        """See `Runner`."""
+        with torch.inference_mode():
+            hidden = self.hidden(step, cache)
+            return self.logits(hidden if step.wanted is None else hidden[step.wanted])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of some tokens' residual streams [O, M]: float32 [O, V]."""
+        count = len(hidden)
+        more = max(0, self.least - count) if count else 0
+        with torch.inference_mode():
+            return self._decoder.logits(F.pad(hidden, (0, 0, 0, more)))[:count]
+
+    def hidden(self, step: Step, cache: KVCache) -> Tensor:
+        """The residual stream after the last layer, [T, M]."""
+        count = len(step.extents)
+        more = self.least - count
+        if more > 0:
+            ids, positions = (F.pad(x, (0, more)) for x in (step.ids, step.positions))
+            nobodys = Segment(count, -1, 1, (1,) * more, (NOBODY,) * more)
+            extents = (*step.extents, *[1] * more)
+            step = Step(ids, positions, extents, (*step.segments, nobodys), None)
+        return self._decoder.hidden(step, cache)[:count]
+
+
 class Tiled:
     """A decoder that runs every step in tiles of `tile` tokens; it needs a cache of blocks."""
 
@@ -43,8 +93,7 @@ class Tiled:
         self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
         self.tile = tile
         self._decoder = _evened(decoder)
-        for rotary in decoder.rotaries.values():
-            rotary.reach(context, self.dtype)  # a table that grew would be computed in other pieces
+        _reach(decoder, context)
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
@@ -84,6 +133,69 @@ class EvenMlp(Mlp):
         """[T, M] -> [T, M]."""
         parts = torch.split(F.pad(x, (0, 0, 0, -len(x) % GIVEN)), GIVEN)
         return torch.cat([super(EvenMlp, self).__call__(part) for part in parts])[: len(x)]
+
+
+def find_exact(decoder: Decoder, context: int) -> Whole | Tiled:
+    """`decoder` as it computes a token alike in any company, the fastest way that does here."""
+    return find_whole(decoder, context) or find_tiled(decoder, context)
+
+
+def find_whole(decoder: Decoder, context: int) -> Whole | None:
+    """`decoder` in steps as they are, if a token is computed alike in any here."""
+    if any(isinstance(rope.scaling, DynamicScaling | LongScaling) for rope in decoder.spec.ropes()):
+        return None  # a token's turn is computed with those of others
+    sample = _sample_of(decoder)
+    for least in LEAST:
+        if not size_matters(Whole(sample, least, LARGEST)):
+            return Whole(decoder, least, context)
+    return None
+
+
+def size_matters(whole: Whole) -> bool:
+    """Whether any numbers change with the size of a step, tried out on random tokens.
+
+    It goes by the bits: -0 isn't 0.
+    """
+    hidden, logits = _in_a_step(whole, 0, LARGEST)
+    for size in SIZES:
+        for begin in {0, LARGEST - size}:
+            got, ends = _in_a_step(whole, begin, size)
+            if not torch.equal(got, hidden[begin : begin + size]):
+                return True
+            if not begin and not torch.equal(ends, logits[: len(ends)]):
+                return True
+    return False
+
+
+def _in_a_step(whole: Whole, begin: int, size: int) -> tuple[Tensor, Tensor]:
+    """As bits what becomes of the second token of random texts [size, M], and some logits of it.
+
+    These are some of `LARGEST` texts, from `begin` on.
+    """
+    random = torch.Generator().manual_seed(LARGEST)
+    texts = torch.randint(whole.spec.vocab, (2, LARGEST), generator=random)[:, begin : begin + size]
+    cache = Plan(size).make(whole.spec, whole.dtype, whole.device)
+    hidden = torch.empty(0)
+    for place, ids in enumerate(texts):
+        pieces = [Piece(row, place, [id], 0) for row, id in enumerate(to_host(ids))]
+        for row in range(size):
+            cache.reserve(row, place + 1, place)
+        step = Step.of(pieces, whole.device, cache.block)
+        with torch.inference_mode():
+            hidden = whole.hidden(step, cache)
+    logits = whole.logits(hidden[:ASKED])
+    kind = torch.int32 if hidden.dtype == torch.float32 else torch.int16
+    return hidden.view(kind), logits.view(torch.int32)
+
+
+def _sample_of(decoder: Decoder) -> Decoder:
+    """The same with one layer of each kind, which has all products that there are."""
+    kinds: dict[LayerSpec, int] = {}
+    for number, layer in enumerate(decoder.spec.layers):
+        kinds.setdefault(layer, number)
+    sample = copy(decoder)
+    sample.blocks = tuple(decoder.blocks[number] for number in kinds.values())
+    return sample
 
 
 def find_tiled(decoder: Decoder, context: int) -> Tiled:
@@ -131,3 +243,9 @@ def _evened(decoder: Decoder) -> Decoder:
             block.feed = copy(block.feed)
             block.feed.experts = tuple(map(EvenMlp, block.feed.experts))
     return even
+
+
+def _reach(decoder: Decoder, context: int) -> None:
+    """Have all turns ready: a table that grew would be computed in other pieces."""
+    for rotary in decoder.rotaries.values():
+        rotary.reach(context, decoder.dtype)

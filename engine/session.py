@@ -21,7 +21,7 @@ from .ablation import without
 from .cache.paged import find_plan
 from .device import find_device, find_kv_dtype, memory_errors
 from .fit import Fit, Overflow, fit
-from .fixed import READ, Tiled, find_tiled
+from .fixed import READ, find_exact, find_whole
 from .generation import Generation
 from .kept import Keeper
 from .knockout import Part, digest
@@ -92,7 +92,7 @@ class Session:
         self.guessing: Guessing | None = None
         self._load_s = load_s
         self._vocabulary: Vocabulary | None = None
-        self._tiled: Tiled | None = None
+        self._evened: dict[bool, Runner] = {}
 
     @classmethod
     def load(
@@ -217,7 +217,8 @@ class Session:
         parts = tuple(parts)
         self._decoder = without(self._decoder, parts, unseen)
         self._runner = find_runner(self._decoder, compiled=isinstance(self._runner, Compiled))
-        self.ablated, self._tiled = digest(parts, unseen, self.ablated), None
+        self.ablated = digest(parts, unseen, self.ablated)
+        self._evened.clear()
 
     def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for.
@@ -264,7 +265,7 @@ class Session:
         *,
         max_memory: int | None = None,
         rows: int = STREAMED,
-        deterministic: bool = False,
+        deterministic: bool | None = False,
         timings: Timings | None = None,
     ) -> Iterator[Token | Outcome]:
         """Answer a request, or any number, which are taken one by one as there is room for them.
@@ -277,7 +278,8 @@ class Session:
         At most `rows` texts run at once, and their keys and values take at most `max_memory`
         bytes (None: most of what is free). `timings` are filled as it goes. Texts don't depend on
         each other but for how sums are rounded, and if `deterministic`, not even for that: each
-        has the same bits as alone, at some cost in time (docs/continuous-batching.md).
+        has the same bits as alone, at some cost in time on some machines; None, only where it has
+        no cost (docs/continuous-batching.md).
         """
         timings = timings or Timings()
         timings.load_s = self._load_s
@@ -286,7 +288,9 @@ class Session:
         runner: Runner = self._decoder
         if deterministic:
             alone("--deterministic")
-            plan, runner = replace(plan, alike=READ), self._in_tiles()
+            plan, runner = replace(plan, alike=READ), self._even(True)
+        elif deterministic is None and launched() is None and runner.device.type == "cpu":
+            runner = self._even(False)
 
         def prepare(request: Request) -> Ready:
             plan.check(request, self.context)
@@ -310,11 +314,12 @@ class Session:
         asked = [requests] if isinstance(requests, Request) else requests
         return streamed(asked, prepare, start)
 
-    def _in_tiles(self) -> Tiled:
-        """The decoder in steps of one shape, found out once."""
-        if self._tiled is None:
-            self._tiled = find_tiled(self._decoder, self.context)
-        return self._tiled
+    def _even(self, always: bool) -> Runner:
+        """The decoder as it computes a token alike in any company: `always`, or only if it does."""
+        if always not in self._evened:
+            find = find_exact if always else find_whole
+            self._evened[always] = find(self._decoder, self.context) or self._decoder
+        return self._evened[always]
 
     def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:
         timings = Timings(load_s=self._load_s)

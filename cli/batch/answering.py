@@ -85,7 +85,7 @@ class Answering:
             self._requests(rows, waiting, refused),
             max_memory=self._memory,
             rows=self._effort.parallel.value,
-            deterministic=self._effort.deterministic.value,
+            deterministic=self._effort.deterministic.value or None,
         )
         for event in events:
             yield from _emptied(refused)

@@ -247,8 +247,9 @@ class PagedCache:
         if self._laid[0] != (layer, row):
             blocks = self._prompts[row]
             tensors = self._stores[layer].tensors
-            turned = (kept.transpose(0, 1).index_select(1, blocks) for kept in tensors)
-            self._laid = (layer, row), tuple(one.flatten(1, 2)[None] for one in turned)
+            # Not index_select, which would first copy all blocks of keys that lie as [D, block].
+            own = (kept[blocks].transpose(0, 1).flatten(1, 2)[None] for kept in tensors)
+            self._laid = (layer, row), tuple(own)
         return self._laid[1]
 
     def _seen(

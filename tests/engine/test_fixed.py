@@ -15,12 +15,23 @@ from hypothesis import strategies as st
 from lmtool.engine.cache.blocks import needed
 from lmtool.engine.cache.layout import KVCache
 from lmtool.engine.cache.paged import Plan, block_bytes
-from lmtool.engine.fixed import READ, TILES, Tiled, find_tiled, place_matters
+from lmtool.engine.fixed import (
+    LEAST,
+    READ,
+    TILES,
+    Tiled,
+    Whole,
+    find_exact,
+    find_tiled,
+    find_whole,
+    place_matters,
+    size_matters,
+)
 from lmtool.engine.loop import Emission, Loop
 from lmtool.engine.model.decoder import Decoder
 from lmtool.engine.request import Outcome, Request, Sampling, Timings
 from lmtool.engine.session import Session
-from lmtool.engine.spec import ModelSpec
+from lmtool.engine.spec import LongScaling, ModelSpec, RopeSpec
 from lmtool.engine.step import Step
 from reference.cases import CASES
 from reference.random_checkpoints import random_ids
@@ -45,6 +56,7 @@ def same_bits(got: Sequence[Emission], wanted: Sequence[Emission]) -> None:
     st.integers(2, 5),
     st.integers(1, 7),
     st.integers(0, 9),
+    st.booleans(),
     st.randoms(use_true_random=False),
 )
 def test_a_text_has_the_same_bits_in_any_company(
@@ -56,18 +68,19 @@ def test_a_text_has_the_same_bits_in_any_company(
     rows: int,
     chunk: int,
     more: int,
+    whole: bool,
     chance: Random,
 ) -> None:
     source = RandomSource(seed)
     source.dtype = dtype
-    tiled = find_tiled(Decoder(spec, source), LONGEST)
+    runner = (find_exact if whole else find_tiled)(Decoder(spec, source), LONGEST)
     asked = [replace(request, ids=(*shared, *request.ids)[: len(request.ids)]) for request in asked]
     asked = chance.sample(asked, len(asked))
     least = max(needed(request, LONGEST, BLOCK) for request in asked)
 
     def run(some: list[Request], memory: int, rows: int, chunk: int) -> Loop:
         plan = Plan(memory, READ, BLOCK)
-        return Loop(tiled, some, LONGEST, Timings(), rows, chunk, plan=plan)
+        return Loop(runner, some, LONGEST, Timings(), rows, chunk, plan=plan)
 
     together = run(asked, least + more, rows, chunk)
     got = said(together)
@@ -127,8 +140,61 @@ def test_a_usual_model_runs_in_large_tiles() -> None:
     assert tiled.tile == TILES[0]
 
 
+class Leaning(Whole):
+    """A token's last digit gives away whether fewer than so many run beside it."""
+
+    fewer = 0
+
+    def hidden(self, step: Step, cache: KVCache) -> torch.Tensor:
+        hidden = super().hidden(step, cache)
+        if max(len(step.extents), self.least) < self.fewer:
+            hidden[-1, 0] = torch.nextafter(hidden[-1, 0], torch.tensor(9.0))
+        return hidden
+
+
+def test_a_size_that_matters_is_noticed() -> None:
+    leaning = Leaning(stack(PLAIN), 1, 512)
+    leaning.fewer = 10
+    assert size_matters(leaning)
+    leaning.least = LEAST[1]
+    assert not size_matters(leaning)
+
+
+def test_a_step_is_filled_up_and_says_the_same() -> None:
+    decoder = stack(PLAIN)
+    asked = [Request(tuple(id % VOCAB for id in random_ids(20)), 5), Request((3, 4), 4)]
+    counts: list[int] = []
+
+    whole = Whole(decoder, 32, 200)
+    inner = whole._decoder
+
+    class Watched:
+        def hidden(self, step: Step, cache: KVCache) -> torch.Tensor:
+            counts.append(len(step.extents))
+            return inner.hidden(step, cache)
+
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+            counts.append(len(hidden))
+            return inner.logits(hidden)
+
+    whole._decoder = Watched()  # type: ignore[assignment]
+    plan = Plan(20, None, BLOCK)
+    filled = said(Loop(whole, asked, 200, Timings(), plan=plan))
+    usual = said(Loop(decoder, asked, 200, Timings(), plan=plan))
+    assert set(counts) == {32}
+    for key, emissions in usual.items():
+        assert [one.id for one in filled[key]] == [one.id for one in emissions]
+
+
+def test_ropes_that_stretch_run_in_tiles() -> None:
+    scaling = LongScaling((1.0, 1.0), (5.0, 9.0), 12, 1.0)
+    stretched = replace(PLAIN, rope=RopeSpec(4, 100.0, scaling=scaling))
+    assert find_whole(stack(stretched), 200) is None
+    assert isinstance(find_exact(stack(stretched), 200), Tiled)
+
+
 def test_a_place_that_matters_is_noticed() -> None:
-    class Leaning(Tiled):
+    class Crooked(Tiled):
         """The last place of a tile gives a number's last digit away."""
 
         def __call__(self, step: Step, cache: KVCache) -> torch.Tensor:
@@ -136,5 +202,5 @@ def test_a_place_that_matters_is_noticed() -> None:
             logits[-1, 0] = torch.nextafter(logits[-1, 0], torch.tensor(9.0))
             return logits
 
-    assert place_matters(Leaning(stack(PLAIN), 8, 200))
+    assert place_matters(Crooked(stack(PLAIN), 8, 200))
     assert not place_matters(Tiled(stack(PLAIN), 1, 200))
