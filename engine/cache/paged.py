@@ -247,9 +247,8 @@ class PagedCache:
         if self._laid[0] != (layer, row):
             blocks = self._prompts[row]
             tensors = self._stores[layer].tensors
-            # Not index_select, which would first copy all blocks of keys that lie as [D, block].
-            own = (kept[blocks].transpose(0, 1).flatten(1, 2)[None] for kept in tensors)
-            self._laid = (layer, row), tuple(own)
+            own = (kept.index_select(0, blocks).transpose(0, 1).flatten(1, 2) for kept in tensors)
+            self._laid = (layer, row), tuple(one[None] for one in own)
         return self._laid[1]
 
     def _seen(
