@@ -63,27 +63,36 @@ class Whole:
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
-        with torch.inference_mode():
-            hidden = self.hidden(step, cache)
-            return self.logits(hidden if step.wanted is None else hidden[step.wanted])
+        return self.logits(self.hidden_wanted(step, cache))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of some tokens' residual streams [O, M]: float32 [O, V]."""
-        count = len(hidden)
-        more = max(0, self.least - count) if count else 0
+        more = max(0, self.least - len(hidden)) if len(hidden) else 0
         with torch.inference_mode():
-            return self._decoder.logits(F.pad(hidden, (0, 0, 0, more)))[:count]
+            return self._decoder.logits(F.pad(hidden, (0, 0, 0, more)))[: len(hidden)]
 
-    def hidden(self, step: Step, cache: KVCache) -> Tensor:
-        """The residual stream after the last layer, [T, M]."""
-        count = len(step.extents)
-        more = self.least - count
-        if more > 0:
-            ids, positions = (F.pad(x, (0, more)) for x in (step.ids, step.positions))
-            nobodys = Segment(count, -1, 1, (1,) * more, (NOBODY,) * more)
-            extents = (*step.extents, *[1] * more)
-            step = Step(ids, positions, extents, (*step.segments, nobodys), None)
-        return self._decoder.hidden(step, cache)[:count]
+    def hidden_wanted(self, step: Step, cache: KVCache) -> Tensor:
+        """The residual stream after the last layer, of the wanted tokens, [O, M]."""
+        count = len(step.extents) if step.wanted is None else len(step.wanted)
+        more = max(self.least - len(step.extents), self.least - count if count else 0)
+        with torch.inference_mode():
+            if more <= 0:
+                return self._decoder.hidden_wanted(step, cache)
+            return self._decoder.hidden_wanted(_filled(step, more), cache)[:count]
+
+
+def _filled(step: Step, more: int) -> Step:
+    """The same with so many tokens more that nobody asked for, wanted if any are."""
+    ids, positions = (F.pad(x, (0, more)) for x in (step.ids, step.positions))
+    count = len(step.extents)
+    nobodys = Segment(count, -1, 1, (1,) * more, (NOBODY,) * more)
+    wanted, answered = step.wanted, step.answered
+    if wanted is not None and len(wanted):
+        own = torch.arange(count, count + more, device=wanted.device)
+        wanted = torch.cat((wanted, own))
+    extents, segments = (*step.extents, *[1] * more), (*step.segments, nobodys)
+    answered = None if answered is None else _filled(answered, more)
+    return Step(ids, positions, extents, segments, wanted, answered)
 
 
 class Tiled:
@@ -181,8 +190,7 @@ def _in_a_step(whole: Whole, begin: int, size: int) -> tuple[Tensor, Tensor]:
         for row in range(size):
             cache.reserve(row, place + 1, place)
         step = Step.of(pieces, whole.device, cache.block)
-        with torch.inference_mode():
-            hidden = whole.hidden(step, cache)
+        hidden = whole.hidden_wanted(step, cache)
     logits = whole.logits(hidden[:ASKED])
     kind = torch.int32 if hidden.dtype == torch.float32 else torch.int16
     return hidden.view(kind), logits.view(torch.int32)

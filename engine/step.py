@@ -159,7 +159,7 @@ def _runs(piece: Piece, last: int, block: int) -> Iterator[tuple[int, int, bool]
     stop = piece.begin + len(piece.ids)
     begin = stop - last
     while begin < stop:
-        framed = 0 < block and begin < piece.extent
+        framed = block > 0 and begin < piece.extent
         end = stop
         if framed:
             end = min(stop, piece.extent, (begin // block + 1) * block)

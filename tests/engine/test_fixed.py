@@ -145,8 +145,8 @@ class Leaning(Whole):
 
     fewer = 0
 
-    def hidden(self, step: Step, cache: KVCache) -> torch.Tensor:
-        hidden = super().hidden(step, cache)
+    def hidden_wanted(self, step: Step, cache: KVCache) -> torch.Tensor:
+        hidden = super().hidden_wanted(step, cache).clone()
         if max(len(step.extents), self.least) < self.fewer:
             hidden[-1, 0] = torch.nextafter(hidden[-1, 0], torch.tensor(9.0))
         return hidden
@@ -169,9 +169,9 @@ def test_a_step_is_filled_up_and_says_the_same() -> None:
     inner = whole._decoder
 
     class Watched:
-        def hidden(self, step: Step, cache: KVCache) -> torch.Tensor:
+        def hidden_wanted(self, step: Step, cache: KVCache) -> torch.Tensor:
             counts.append(len(step.extents))
-            return inner.hidden(step, cache)
+            return inner.hidden_wanted(step, cache)
 
         def logits(self, hidden: torch.Tensor) -> torch.Tensor:
             counts.append(len(hidden))
@@ -181,7 +181,7 @@ def test_a_step_is_filled_up_and_says_the_same() -> None:
     plan = Plan(20, None, BLOCK)
     filled = said(Loop(whole, asked, 200, Timings(), plan=plan))
     usual = said(Loop(decoder, asked, 200, Timings(), plan=plan))
-    assert set(counts) == {32}
+    assert set(counts) <= {32, 52}, "of a prompt of 20 tokens 1 is wanted, and 31 more"
     for key, emissions in usual.items():
         assert [one.id for one in filled[key]] == [one.id for one in emissions]
 
