@@ -54,12 +54,11 @@ TRIED = (1, 13)
 class Whole:
     """A decoder whose steps have `least` tokens at least; it needs a cache of blocks."""
 
-    def __init__(self, decoder: Decoder, least: int, context: int) -> None:
+    def __init__(self, decoder: Decoder, least: int) -> None:
         self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
         self.least = least
         # What an expert is given is fewer than a step.
         self._decoder = decoder if least == 1 else _evened(decoder)
-        _reach(decoder, context)
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
@@ -98,11 +97,10 @@ def _filled(step: Step, more: int) -> Step:
 class Tiled:
     """A decoder that runs every step in tiles of `tile` tokens; it needs a cache of blocks."""
 
-    def __init__(self, decoder: Decoder, tile: int, context: int) -> None:
+    def __init__(self, decoder: Decoder, tile: int) -> None:
         self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
         self.tile = tile
         self._decoder = _evened(decoder)
-        _reach(decoder, context)
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
@@ -144,19 +142,19 @@ class EvenMlp(Mlp):
         return torch.cat([super(EvenMlp, self).__call__(part) for part in parts])[: len(x)]
 
 
-def find_exact(decoder: Decoder, context: int) -> Whole | Tiled:
+def find_exact(decoder: Decoder) -> Whole | Tiled:
     """`decoder` as it computes a token alike in any company, the fastest way that does here."""
-    return find_whole(decoder, context) or find_tiled(decoder, context)
+    return find_whole(decoder) or find_tiled(decoder)
 
 
-def find_whole(decoder: Decoder, context: int) -> Whole | None:
+def find_whole(decoder: Decoder) -> Whole | None:
     """`decoder` in steps as they are, if a token is computed alike in any here."""
     if any(isinstance(rope.scaling, DynamicScaling | LongScaling) for rope in decoder.spec.ropes()):
         return None  # a token's turn is computed with those of others
     sample = _sample_of(decoder)
     for least in LEAST:
-        if not size_matters(Whole(sample, least, LARGEST)):
-            return Whole(decoder, least, context)
+        if not size_matters(Whole(sample, least)):
+            return Whole(decoder, least)
     return None
 
 
@@ -206,13 +204,13 @@ def _sample_of(decoder: Decoder) -> Decoder:
     return sample
 
 
-def find_tiled(decoder: Decoder, context: int) -> Tiled:
+def find_tiled(decoder: Decoder) -> Tiled:
     """`decoder` in the largest tiles in which a token's place makes no difference here."""
     for tile in TILES[:-1]:
-        tiled = Tiled(decoder, tile, context)
+        tiled = Tiled(decoder, tile)
         if not place_matters(tiled):
             return tiled
-    return Tiled(decoder, TILES[-1], context)
+    return Tiled(decoder, TILES[-1])
 
 
 def place_matters(tiled: Tiled) -> bool:
@@ -251,9 +249,3 @@ def _evened(decoder: Decoder) -> Decoder:
             block.feed = copy(block.feed)
             block.feed.experts = tuple(map(EvenMlp, block.feed.experts))
     return even
-
-
-def _reach(decoder: Decoder, context: int) -> None:
-    """Have all turns ready: a table that grew would be computed in other pieces."""
-    for rotary in decoder.rotaries.values():
-        rotary.reach(context, decoder.dtype)

@@ -318,7 +318,7 @@ class Session:
         """The decoder as it computes a token alike in any company: `always`, or only if it does."""
         if always not in self._evened:
             find = find_exact if always else find_whole
-            self._evened[always] = find(self._decoder, self.context) or self._decoder
+            self._evened[always] = find(self._decoder) or self._decoder
         return self._evened[always]
 
     def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:

@@ -59,8 +59,9 @@ class Rotary:
         """Have the turns of so many positions ready; they depend on nothing else, mostly."""
         if length > len(self._table) or self._table.dtype != dtype:
             count = max(FIRST, 1 << (length - 1).bit_length())
-            every = torch.arange(count, device=self.device)
-            self._table = self._turns(every, self._frequencies, dtype)
+            # In pieces of one size: the last bits must not depend on how far a table reaches.
+            every = (torch.arange(FIRST, device=self.device) + at for at in range(0, count, FIRST))
+            self._table = torch.cat([self._turns(some, self._frequencies, dtype) for some in every])
 
     def _turns(self, positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
         """Cosines, and sines signed for the partner, [T, 2, width]."""

@@ -29,6 +29,7 @@ from lmtool.engine.fixed import (
 )
 from lmtool.engine.loop import Emission, Loop
 from lmtool.engine.model.decoder import Decoder
+from lmtool.engine.model.rope import Rotary
 from lmtool.engine.request import Outcome, Request, Sampling, Timings
 from lmtool.engine.session import Session
 from lmtool.engine.spec import LongScaling, ModelSpec, RopeSpec
@@ -73,7 +74,7 @@ def test_a_text_has_the_same_bits_in_any_company(
 ) -> None:
     source = RandomSource(seed)
     source.dtype = dtype
-    runner = (find_exact if whole else find_tiled)(Decoder(spec, source), LONGEST)
+    runner = (find_exact if whole else find_tiled)(Decoder(spec, source))
     asked = [replace(request, ids=(*shared, *request.ids)[: len(request.ids)]) for request in asked]
     asked = chance.sample(asked, len(asked))
     least = max(needed(request, LONGEST, BLOCK) for request in asked)
@@ -136,7 +137,7 @@ def test_families_say_the_same_in_any_order_and_memory(
 
 
 def test_a_usual_model_runs_in_large_tiles() -> None:
-    tiled = find_tiled(stack(PLAIN), 200)
+    tiled = find_tiled(stack(PLAIN))
     assert tiled.tile == TILES[0]
 
 
@@ -153,7 +154,7 @@ class Leaning(Whole):
 
 
 def test_a_size_that_matters_is_noticed() -> None:
-    leaning = Leaning(stack(PLAIN), 1, 512)
+    leaning = Leaning(stack(PLAIN), 1)
     leaning.fewer = 10
     assert size_matters(leaning)
     leaning.least = LEAST[1]
@@ -165,7 +166,7 @@ def test_a_step_is_filled_up_and_says_the_same() -> None:
     asked = [Request(tuple(id % VOCAB for id in random_ids(20)), 5), Request((3, 4), 4)]
     counts: list[int] = []
 
-    whole = Whole(decoder, 32, 200)
+    whole = Whole(decoder, 32)
     inner = whole._decoder
 
     class Watched:
@@ -189,8 +190,20 @@ def test_a_step_is_filled_up_and_says_the_same() -> None:
 def test_ropes_that_stretch_run_in_tiles() -> None:
     scaling = LongScaling((1.0, 1.0), (5.0, 9.0), 12, 1.0)
     stretched = replace(PLAIN, rope=RopeSpec(4, 100.0, scaling=scaling))
-    assert find_whole(stack(stretched), 200) is None
-    assert isinstance(find_exact(stack(stretched), 200), Tiled)
+    assert find_whole(stack(stretched)) is None
+    assert isinstance(find_exact(stack(stretched)), Tiled)
+
+
+def test_turns_are_the_same_however_far_a_table_reaches() -> None:
+    near, far = (Rotary(RopeSpec(10, 100.0), torch.device("cpu")) for _ in range(2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        near.reach(7, torch.float32)
+        far.reach(100_000, torch.float32)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(near._table, far._table[: len(near._table)])
 
 
 def test_a_place_that_matters_is_noticed() -> None:
@@ -202,5 +215,5 @@ def test_a_place_that_matters_is_noticed() -> None:
             logits[-1, 0] = torch.nextafter(logits[-1, 0], torch.tensor(9.0))
             return logits
 
-    assert place_matters(Crooked(stack(PLAIN), 8, 200))
-    assert not place_matters(Tiled(stack(PLAIN), 1, 200))
+    assert place_matters(Crooked(stack(PLAIN), 8))
+    assert not place_matters(Tiled(stack(PLAIN), 1))
