@@ -133,7 +133,7 @@ class BatchEffort:
         "--deterministic",
         kind=Flag(),
         default=False,
-        help="Have each row's answer to the bit, whatever runs beside it, where that takes time too.",
+        help="Have each row's answer to the bit in any company, even where that takes time.",
     )
     verify: Annotated[
         int | None,
