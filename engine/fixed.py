@@ -1,16 +1,19 @@
 """What a token's numbers are never depends on what runs beside it, down to the last bit.
 
 In a cache of blocks each token attends alike in any company. What is left are the products, whose
-kernels are chosen by their shape, and each may sum in an order of its own. Most of them compute a
-row in the same order whatever the number of rows: `Whole` runs steps as they are where this machine
-is found to do so. Where it isn't, `Tiled` cuts every step into tiles of the same number of tokens,
-each of which attends by itself, and fills up a tile that isn't full. All that is left is a token's
-place in its tile, and `place_matters` looks whether that makes a difference.
+kernels are chosen by their shape, and each may sum in an order of its own; and functions of single
+numbers, some of which compute the last few of a tensor, or of a thread's part, in another way. Most
+products compute a row in the same order whatever the number of rows: `Whole` runs steps as they are
+where this machine is found to do so, and a model has functions that don't mind. Else `Tiled` cuts
+every step into tiles of the same number of tokens, each of which attends by itself, and fills up a
+tile that isn't full. All that is left is a token's place in its tile, and `place_matters` looks
+whether that makes a difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
@@ -22,8 +25,16 @@ from .cache.paged import NOBODY, Plan
 from .device import to_host
 from .model.decoder import Decoder
 from .model.experts import Experts
-from .model.mlp import Mlp
-from .spec import DynamicScaling, LayerSpec, LongScaling
+from .model.mlp import Mlp, relu2
+from .spec import (
+    Activation,
+    AttentionSpec,
+    DynamicScaling,
+    LayerSpec,
+    LongScaling,
+    MlpSpec,
+    ModelSpec,
+)
 from .step import Piece, Segment, Step
 
 LEAST = (1, 32)
@@ -35,7 +46,10 @@ SIZES = (1, 2, 5, 16, 33, 100, 333)
 
 LARGEST = 512
 
-ASKED = 64
+FEW = 16
+"""Tokens up to which steps are tried at this many places of the largest."""
+
+ASKED = 200
 """Tokens whose logits are asked for in these."""
 
 TILES = (32, 8, 1)
@@ -57,8 +71,7 @@ class Whole:
     def __init__(self, decoder: Decoder, least: int) -> None:
         self.spec, self.dtype, self.device = decoder.spec, decoder.dtype, decoder.device
         self.least = least
-        # What an expert is given is fewer than a step.
-        self._decoder = decoder if least == 1 else _evened(decoder)
+        self._decoder = _with_even_functions(decoder)
 
     def __call__(self, step: Step, cache: KVCache) -> Tensor:
         """See `Runner`."""
@@ -149,8 +162,8 @@ def find_exact(decoder: Decoder) -> Whole | Tiled:
 
 def find_whole(decoder: Decoder) -> Whole | None:
     """`decoder` in steps as they are, if a token is computed alike in any here."""
-    if any(isinstance(rope.scaling, DynamicScaling | LongScaling) for rope in decoder.spec.ropes()):
-        return None  # a token's turn is computed with those of others
+    if not _minds_nothing(decoder.spec):
+        return None
     sample = _sample_of(decoder)
     for least in LEAST:
         if not size_matters(Whole(sample, least)):
@@ -165,7 +178,8 @@ def size_matters(whole: Whole) -> bool:
     """
     hidden, logits = _in_a_step(whole, 0, LARGEST)
     for size in SIZES:
-        for begin in {0, LARGEST - size}:
+        places = range(0, LARGEST, LARGEST // FEW) if size <= FEW else (0, LARGEST - size)
+        for begin in places:
             got, ends = _in_a_step(whole, begin, size)
             if not torch.equal(got, hidden[begin : begin + size]):
                 return True
@@ -192,6 +206,58 @@ def _in_a_step(whole: Whole, begin: int, size: int) -> tuple[Tensor, Tensor]:
     logits = whole.logits(hidden[:ASKED])
     kind = torch.int32 if hidden.dtype == torch.float32 else torch.int16
     return hidden.view(kind), logits.view(torch.int32)
+
+
+def _silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x)."""
+    wide = x.float()
+    return (wide / wide.neg().exp_().add_(1)).to(x.dtype)
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by a tangent."""
+    wide = x.float()
+    inner = (wide + wide.pow(3) * 0.044715) * math.sqrt(2 / math.pi)
+    return (inner.tanh_().add_(1) * wide * 0.5).to(x.dtype)
+
+
+EVEN: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": _silu,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": F.relu,
+    "relu2": relu2,
+    "linear": lambda x: x,
+}
+"""Activations of which no number depends on how many there are. Of torch's own silu and sigmoid,
+the last ones of a tensor do; of its exp and tanh none did, tried on sizes up to 4 million."""
+
+
+def _minds_nothing(spec: ModelSpec) -> bool:
+    """Whether all but a model's products is computed alike in steps of any size.
+
+    Experts are given few tokens or many; sinks and routers have sigmoids; where ropes stretch,
+    a token's turn is computed with those of others.
+    """
+    stretched = any(isinstance(rope.scaling, DynamicScaling | LongScaling) for rope in spec.ropes())
+    return not stretched and all(
+        isinstance(layer.feed, MlpSpec)
+        and layer.feed.activation in EVEN
+        and layer.feed.clamp is None
+        and not (isinstance(layer.mixer, AttentionSpec) and layer.mixer.sinks)
+        for layer in spec.layers
+    )
+
+
+def _with_even_functions(decoder: Decoder) -> Decoder:
+    """The same decoder, with activations of `EVEN`."""
+    even = copy(decoder)
+    even.blocks = tuple(copy(block) for block in decoder.blocks)
+    for block in even.blocks:
+        if isinstance(block.feed, Mlp):
+            block.feed = copy(block.feed)
+            block.feed.act = EVEN.get(block.feed.spec.activation, block.feed.act)
+    return even
 
 
 def _sample_of(decoder: Decoder) -> Decoder:

@@ -46,7 +46,8 @@ class Part:
             return [self.piece]
         row, begin = self.piece.row, self.piece.begin
         return [
-            Piece(row, place, (id,), place + 1) for place, id in enumerate(self.piece.ids, begin)
+            Piece(row, place, (id,), self.piece.extent)
+            for place, id in enumerate(self.piece.ids, begin)
         ]
 
     def with_guess(self, guess: tuple[int, ...]) -> Part:

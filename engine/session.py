@@ -92,7 +92,7 @@ class Session:
         self.guessing: Guessing | None = None
         self._load_s = load_s
         self._vocabulary: Vocabulary | None = None
-        self._evened: dict[bool, Runner] = {}
+        self._found: dict[bool, Runner] = {}
 
     @classmethod
     def load(
@@ -218,7 +218,7 @@ class Session:
         self._decoder = without(self._decoder, parts, unseen)
         self._runner = find_runner(self._decoder, compiled=isinstance(self._runner, Compiled))
         self.ablated = digest(parts, unseen, self.ablated)
-        self._evened.clear()
+        self._found.clear()
 
     def generate(self, request: Request, kept: Keeper | None = None) -> Generation:
         """Start on `request`; nothing runs before the first token is asked for.
@@ -277,9 +277,8 @@ class Session:
 
         At most `rows` texts run at once, and their keys and values take at most `max_memory`
         bytes (None: most of what is free). `timings` are filled as it goes. Texts don't depend on
-        each other but for how sums are rounded, and if `deterministic`, not even for that: each
-        has the same bits as alone, at some cost in time on some machines; None, only where it has
-        no cost (docs/continuous-batching.md).
+        each other but for how sums are rounded, and if `deterministic`, not even for that, whatever
+        it costs; None, only where it costs nothing (docs/continuous-batching.md).
         """
         timings = timings or Timings()
         timings.load_s = self._load_s
@@ -288,9 +287,9 @@ class Session:
         runner: Runner = self._decoder
         if deterministic:
             alone("--deterministic")
-            plan, runner = replace(plan, alike=READ), self._even(True)
+            plan, runner = replace(plan, alike=READ), self._exact(True)
         elif deterministic is None and launched() is None and runner.device.type == "cpu":
-            runner = self._even(False)
+            runner = self._exact(False)
 
         def prepare(request: Request) -> Ready:
             plan.check(request, self.context)
@@ -314,12 +313,13 @@ class Session:
         asked = [requests] if isinstance(requests, Request) else requests
         return streamed(asked, prepare, start)
 
-    def _even(self, always: bool) -> Runner:
-        """The decoder as it computes a token alike in any company: `always`, or only if it does."""
-        if always not in self._evened:
-            find = find_exact if always else find_whole
-            self._evened[always] = find(self._decoder) or self._decoder
-        return self._evened[always]
+    def _exact(self, costly: bool) -> Runner:
+        """What computes a token alike in any company; the decoder as it is where that is costly."""
+        if costly not in self._found:
+            find = find_exact if costly else find_whole
+            with memory_errors("trying out steps"):
+                self._found[costly] = find(self._decoder) or self._decoder
+        return self._found[costly]
 
     def _start(self, requests: Sequence[Request], kept: Keeper | None) -> Generation:
         timings = Timings(load_s=self._load_s)

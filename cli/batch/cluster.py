@@ -7,6 +7,7 @@ with a worker. So all that holds for one machine, stopping and going on above al
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -75,7 +76,7 @@ def share_out(
     for each in sizes:
         there = sum(places(each))
         if there and there >= (workers or 1):
-            wanted = workers or there
+            wanted = workers or (there if threads or gpus else min(there, len(usable)))
             return Share(wanted, each, gpus, 1 if gpus else min(wanted, max(places(each))))
     most = sum(places(sizes[-1]))
     kind = "GPUs" if gpus else "processors"
@@ -113,7 +114,7 @@ def connected(address: str, terminal: Terminal) -> Generator[None]:
         with _own_signals():
             ray.init(address, logging_level="ERROR", **about)
     except (RuntimeError, ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        reason = getattr(error, "strerror", None) or _last_line(error)
         raise LmtoolError(
             f"no Ray cluster at `{address}`: {reason}",
             hint="`ray start --head` begins one, --ray local one for this job alone",
@@ -199,7 +200,7 @@ class Cluster:
                         yield Decoded(moments["completion_tokens"] if moments else 0)
                         yield Answered(row, told["answer"], moments)
             except gone as error:
-                lost = f": {str(error).strip().splitlines()[0]}"
+                lost = f": {_last_line(error)}"
             idle = idle + 1 if len(left) == before else 0
             if idle == PATIENCE:
                 raise LmtoolError(
@@ -271,6 +272,12 @@ def _until(rows: Iterator[Row], failure: list[Exception]) -> Iterator[Row]:
         yield from rows
     except Exception as error:
         failure.append(error)
+
+
+def _last_line(error: Exception) -> str:
+    """What an error of Ray's comes to, behind its stack, without colours."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 _KINDS: dict[int, Callable[[str, str | None], LmtoolError]] = {

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,6 +12,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from ... import UsageError
+from ...engine.launch import alone
 from ..option_groups import PromptOptions, StopSettings
 from ..prompt import argument_text
 from ..sampling_options import LARGEST_SEED, SamplingSettings
@@ -179,11 +181,16 @@ class ClusterOptions:
     ] = None
 
     def check(self) -> None:
-        """Raise `UsageError` for workers of no cluster."""
+        """Raise `UsageError` for workers of no cluster, and an address that can be none's."""
         if self.workers is not None and self.ray is None:
             raise UsageError(
                 "--workers are those of --ray", hint="--parallel has rows side by side"
             )
+        if self.ray is None:
+            return
+        alone("--ray")
+        if not re.fullmatch(r"auto|local|ray://.*|.+:\d+", self.ray):
+            raise UsageError(f"`{self.ray}` is no Ray address", hint="host:port, auto or local")
 
 
 @dataclass(frozen=True)

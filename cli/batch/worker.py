@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ... import LmtoolError
+from ... import LmtoolError, OutOfMemoryError
 from ..opening import open_draft, open_session
 from ..settings import Setting
 from .answering import Answered, Answering, error_json
@@ -54,8 +54,8 @@ class Worker:
         self._failure: LmtoolError | None = None
         try:
             self._answering = _answering(post)
-        except LmtoolError as error:
-            self._failure = error
+        except (LmtoolError, OSError, MemoryError) as error:
+            self._failure = _told_as(error)
 
     def __call__(self, table: Table) -> Iterator[Table]:
         """Each answer as soon as it is there."""
@@ -65,12 +65,23 @@ class Worker:
             for event in self._answering.answers(map(_row, unpacked(table))):
                 if isinstance(event, Answered):
                     yield packed([_told(event)])
-        except LmtoolError as error:
-            yield packed([{"failure": error_json(error)}])
+        except (LmtoolError, OSError, MemoryError) as error:
+            yield packed([{"failure": error_json(_told_as(error))}])
+
+
+def _told_as(error: LmtoolError | OSError | MemoryError) -> LmtoolError:
+    """An error that keeps a worker from answering, with where that is."""
+    if isinstance(error, LmtoolError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(f"out of memory on {platform.node()}")
+    where = f" `{error.filename}`" if error.filename else ""
+    return LmtoolError(f"a worker on {platform.node()}: {error.strerror or error}{where}")
 
 
 def _answering(post: Post) -> Answering:
-    os.chdir(post.folder)
+    if os.path.isdir(post.folder):  # paths that are whole don't need it
+        os.chdir(post.folder)
     order = post.order
     model = replace(order.model, threads=Setting(post.threads))
     session = open_session(model)

@@ -59,7 +59,8 @@ def test_workers_fit_where_they_are_to_be(
     ("machines", "asked_for", "expected"),
     [
         ([(8, 0), (8, 0)], (None, None, "auto"), (2, 8, 0, 1)),
-        ([(8, 0), (2, 0)], (None, None, "auto"), (5, 2, 0, 4)),
+        ([(8, 0), (2, 0)], (None, None, "auto"), (2, 2, 0, 2)),
+        ([(1, 0), (64, 0)], (None, None, "auto"), (2, 1, 0, 2)),
         ([(8, 0), (0, 0)], (4, None, "auto"), (4, 2, 0, 4)),
         ([(8, 0), (8, 0)], (3, None, "auto"), (3, 4, 0, 2)),
         ([(8, 0)], (None, 3, "auto"), (2, 3, 0, 2)),
@@ -153,6 +154,18 @@ def test_a_worker_without_the_model_says_so(
     assert failure["failure"] == {"code": 3, "message": "no such folder", "hint": "copy it"}
 
 
+def test_a_worker_elsewhere_says_what_it_misses(
+    work: Work, work_with: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: Any) -> Any:
+        raise OSError(5, "Input/output error", "/model")
+
+    work_with(Script())
+    monkeypatch.setattr(worker, "open_session", broken)
+    (failure,) = told(Worker(Post(work.order, {}, "2026-01-01T00:00:00", "/nowhere", 1, 1)), [])
+    assert "Input/output error `/model`" in failure["failure"]["message"]
+
+
 @pytest.mark.parametrize("kind", [LmtoolError, UsageError, ModelError, InputError])
 def test_an_error_comes_back_as_what_it_was(kind: type[LmtoolError]) -> None:
     error = kind("what", hint="what to do")
@@ -219,7 +232,9 @@ def test_rows_that_fail_do_so_once_those_before_are_answered(work: Work) -> None
     ("address", "code", "words"),
     [
         ("127.0.0.1:1", 1, "no Ray cluster at `127.0.0.1:1`: Connection refused; `ray start"),
-        ("nonsense", 1, "no Ray cluster at `nonsense`: Invalid address format"),
+        ("nonsense", 2, "`nonsense` is no Ray address"),
+        ("foo:bar", 2, "`foo:bar` is no Ray address"),
+        ("", 2, "`` is no Ray address"),
         ("ray://127.0.0.1:1", 2, "can't go through Ray Client"),
     ],
 )

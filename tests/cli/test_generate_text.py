@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_timings_of_the_real_engine_have_first_token_and_memory(
     lines = real("the", "-m", str(checkpoint), "-n", "3", "--timings", "--seed", "1").err
     names = [line.partition(":")[0] for line in lines.splitlines()]
     assert names == ["load", "prefill", "decode", "first token", "peak memory"]
-    assert " MB" in lines.splitlines()[-1]
+    assert re.fullmatch(r"peak memory: [\d.,]+ [MG]B", lines.splitlines()[-1])
 
 
 def test_quiet_says_nothing(generate: Run) -> None:

@@ -115,7 +115,7 @@ def test_training_says_what_it_made(lmtool: Run, tmp_path: Path) -> None:
     talk = done.stderr.decode()
     assert "warning: the text has too few pairs to merge" in talk
     assert "instead of 32,768" in talk
-    assert re.search(r"trained: [\d,]+ tokens .* in [\d.]+ s, in [\d.]+ MB of memory", talk)
+    assert re.search(r"trained: [\d,]+ tokens .* in [\d.]+ s, in [\d.]+ [MG]B of memory", talk)
     assert re.search(r"^bytes a token: \d\.\d\d$", talk, re.MULTILINE)
     assert "longest tokens: '" in talk
     assert "rarest merges, and how often they occurred: '" in talk

@@ -117,6 +117,7 @@ def test_families_say_the_same_in_any_order_and_memory(
         Request((*shared, place) if place % 2 else shared[place:30], 7 * place, hot, logprobs=3)
         for place in range(2, 8)
     ]
+    asked.append(Request((3,), 12, hot, logprobs=3))  # alone, all of its steps have one token
     stored = session.decoder.dtype if kv_dtype == "auto" else torch.int8
     tight = 5 * block_bytes(session.spec, stored)
 
@@ -134,6 +135,7 @@ def test_families_say_the_same_in_any_order_and_memory(
     turned = answers(asked[::-1], max_memory=tight)
     assert [bits(one) for one in turned[::-1]] == wanted
     assert bits(answers(asked[5:])[0]) == wanted[5]
+    assert bits(answers(asked[6:])[0]) == wanted[6]
 
 
 def test_a_usual_model_runs_in_large_tiles() -> None:
