@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from .conftest import Run
 
+STORES: list[TCPStore] = []
+
 
 def start(environ: dict[str, str], *arguments: str) -> list[subprocess.Popen[bytes]]:
-    """Two processes as torchrun starts them, without its own few seconds."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    """Two processes as torchrun starts them, without its own few seconds.
+
+    As with torchrun, the store in which they leave word outlives them.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    STORES.append(store)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     return [
         subprocess.Popen(
             [sys.executable, "-m", "lmtool", *arguments],
