@@ -211,7 +211,8 @@ def _in_a_step(whole: Whole, begin: int, size: int) -> tuple[Tensor, Tensor]:
 def _silu(x: Tensor) -> Tensor:
     """x * sigmoid(x)."""
     wide = x.float()
-    return (wide / wide.neg().exp_().add_(1)).to(x.dtype)
+    below = wide.neg().exp_().add_(1)
+    return torch.div(wide, below, out=below).to(x.dtype)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
