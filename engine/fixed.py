@@ -29,9 +29,7 @@ from .model.mlp import Mlp, relu2
 from .spec import (
     Activation,
     AttentionSpec,
-    DynamicScaling,
     LayerSpec,
-    LongScaling,
     MlpSpec,
     ModelSpec,
 )
@@ -240,8 +238,7 @@ def _minds_nothing(spec: ModelSpec) -> bool:
     Experts are given few tokens or many; sinks and routers have sigmoids; where ropes stretch,
     a token's turn is computed with those of others.
     """
-    stretched = any(isinstance(rope.scaling, DynamicScaling | LongScaling) for rope in spec.ropes())
-    return not stretched and all(
+    return not spec.stretches() and all(
         isinstance(layer.feed, MlpSpec)
         and layer.feed.activation in EVEN
         and layer.feed.clamp is None
@@ -252,11 +249,9 @@ def _minds_nothing(spec: ModelSpec) -> bool:
 
 def _with_even_functions(decoder: Decoder) -> Decoder:
     """The same decoder, with activations of `EVEN`."""
-    even = copy(decoder)
-    even.blocks = tuple(copy(block) for block in decoder.blocks)
+    even = _with_own_feeds(decoder)
     for block in even.blocks:
         if isinstance(block.feed, Mlp):
-            block.feed = copy(block.feed)
             block.feed.act = EVEN.get(block.feed.spec.activation, block.feed.act)
     return even
 
@@ -309,10 +304,17 @@ def _tried(tiled: Tiled, moved: int) -> Tensor:
 
 def _evened(decoder: Decoder) -> Decoder:
     """The same decoder, whose experts are given as many tokens each time."""
-    even = copy(decoder)
-    even.blocks = tuple(copy(block) for block in decoder.blocks)
+    even = _with_own_feeds(decoder)
     for block in even.blocks:
         if isinstance(block.feed, Experts):
-            block.feed = copy(block.feed)
             block.feed.experts = tuple(map(EvenMlp, block.feed.experts))
     return even
+
+
+def _with_own_feeds(decoder: Decoder) -> Decoder:
+    """The same decoder, whose feeds can be changed without the first one's."""
+    own = copy(decoder)
+    own.blocks = tuple(copy(block) for block in decoder.blocks)
+    for block in own.blocks:
+        block.feed = copy(block.feed)
+    return own

@@ -19,7 +19,7 @@ from .cache.layout import KeyValue, KVCache
 from .cache.static import StaticCache
 from .launch import launched
 from .model.decoder import Decoder
-from .spec import DynamicScaling, ExpertsSpec, LongScaling, ModelSpec
+from .spec import ExpertsSpec, ModelSpec
 from .step import Segment, Step
 
 FEWEST = 256
@@ -198,5 +198,4 @@ def replayable(spec: ModelSpec) -> bool:
 
     Experts are chosen by value, and some ropes change with the length of the text.
     """
-    stretched = any(isinstance(r.scaling, DynamicScaling | LongScaling) for r in spec.ropes())
-    return not stretched and not any(isinstance(y.feed, ExpertsSpec) for y in spec.layers)
+    return not spec.stretches() and not any(isinstance(y.feed, ExpertsSpec) for y in spec.layers)

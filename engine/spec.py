@@ -355,6 +355,10 @@ class ModelSpec:
         found = (layer.mixer.rope for layer in self.layers)
         return frozenset(rope for rope in found if rope is not None)
 
+    def stretches(self) -> bool:
+        """Whether a rope turns tokens by how long their text is."""
+        return any(isinstance(r.scaling, DynamicScaling | LongScaling) for r in self.ropes())
+
     def turning_points(self) -> frozenset[int]:
         """Lengths at which a growing text is to be computed afresh, whatever is cached."""
         scalings = (rope.scaling for rope in self.ropes())

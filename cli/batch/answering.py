@@ -108,7 +108,7 @@ class Answering:
             except OutOfMemoryError:
                 raise
             except LmtoolError as error:
-                refused.append(self._refused(row, error))
+                refused.append(refusal(self._asking, row, error))
                 continue
             waiting[count] = _Waiting(asked)
             count += 1
@@ -117,14 +117,16 @@ class Answering:
     def _answered(self, waiting: _Waiting, outcome: Outcome) -> Answered:
         row = waiting.asked.row
         if outcome.error is not None:
-            return self._refused(row, outcome.error)
+            return refusal(self._asking, row, outcome.error)
         tokens = outcome.samples[0]
         answer = _answer_json(self._session, waiting.asked, tokens)
         answer["fields"] = self._asking.own(row)
         return Answered(row, answer, waiting.moments(len(tokens)))
 
-    def _refused(self, row: Row, error: LmtoolError) -> Answered:
-        return Answered(row, {"error": error_json(error), "fields": self._asking.own(row)})
+
+def refusal(asking: Asking, row: Row, error: LmtoolError) -> Answered:
+    """A row that can't be answered, and why."""
+    return Answered(row, {"error": error_json(error), "fields": asking.own(row)})
 
 
 def _emptied(waiting: list[Answered]) -> Iterator[Answered]:

@@ -21,7 +21,7 @@ from ..chatter import hushed
 from ..exits import code_of
 from ..signals import Stopping
 from ..terminal import Terminal
-from .answering import Answered, Decoded, error_json
+from .answering import Answered, Decoded, refusal
 from .asking import Asking
 from .order import Order
 from .rows import Row
@@ -178,8 +178,7 @@ class Cluster:
         while window := list(_window(rows)):
             for row in window:
                 if row.fault is not None:
-                    error = error_json(row.fault)
-                    yield Answered(row, {"error": error, "fields": self._asking.own(row)})
+                    yield refusal(self._asking, row, row.fault)
             yield from self._all({row.number: row for row in window if row.fault is None})
         if failure:
             raise failure[0]

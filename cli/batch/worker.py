@@ -94,12 +94,12 @@ def _answering(post: Post) -> Answering:
 
 def _memory(post: Post) -> int | None:
     """A part of the memory that is free, where that is for several workers to share."""
-    from ...engine.device import find_device, free_memory
+    from ...engine.device import find_device, spare_memory
 
     if post.order.effort.memory is not None or post.beside == 1:
         return None
-    free = free_memory(find_device(post.order.model.device.value))
-    return None if free is None else free * 3 // 4 // post.beside
+    spare = spare_memory(find_device(post.order.model.device.value))
+    return None if spare is None else spare // post.beside
 
 
 def _check_same(about: dict[str, Any], session: Session, order: Order) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import InputError, UsageError
-from ..device import free_memory
+from ..device import spare_memory
 from ..request import Request
 from ..spec import ModelSpec
 from ..step import Segment, Step
@@ -310,8 +310,8 @@ def find_plan(
     """
     each = block_bytes(spec, dtype)
     if nbytes is None:
-        free = free_memory(device)
-        nbytes = UNKNOWN if free is None else free // 4 * 3
+        spare = spare_memory(device)
+        nbytes = UNKNOWN if spare is None else spare
     count = nbytes // each - 1  # one is for what nobody reads
     if count < 1:
         raise UsageError(

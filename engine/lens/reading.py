@@ -12,7 +12,7 @@ from ..cache.static import StaticCache
 from ..loop import CHUNK
 from ..model.decoder import Decoder
 from ..model.passing import Pass
-from ..spec import DynamicScaling, LongScaling, ModelSpec
+from ..spec import ModelSpec
 from ..step import Piece, Step
 from .gathering import Chunk
 
@@ -38,8 +38,7 @@ def prefills(spec: ModelSpec, positions: Sequence[int]) -> list[Sequence[int]]:
 
     But where each length of text has turns of its own, none can.
     """
-    ropes = (rope.scaling for rope in spec.ropes())
-    if any(isinstance(scaling, DynamicScaling | LongScaling) for scaling in ropes):
+    if spec.stretches():
         return [[position] for position in positions]
     return [positions] if positions else []
 
